@@ -17,7 +17,7 @@ from flaskapp.config import Config
 from flaskapp.db import DbSession
 from flaskapp.logs import detail_of_request
 from flaskapp.statemachine import StateMachine
-from outbox import Database, QueueSpec, add, begin, breakers, sql
+from outbox import Database, QueueSpec, add, add_all, begin, breakers, sql
 
 # For periodic jobs, which call no upstream and have no messages.
 HOUSEKEEPING = QueueSpec("housekeeping", upstream=None, threads=2, depth=50)
@@ -76,6 +76,22 @@ class Work:
             look_first=self.look_first,
             about=about,
             request_id=detail_of_request().get("request_id"),
+        )
+
+    def enqueue_all(self, session: DbSession, about: Mapping[str, str], about_type: str) -> None:
+        """As `enqueue`, for many subjects in one statement. `about` has the id of the submission, of the type
+        `about_type`, that each of them follows from. Only for jobs: what a request asks for has the request's id."""
+        add_all(
+            session,
+            about,
+            job=self.path,
+            queue=self.queue.name,
+            upstream=self.queue.upstream,
+            subject_type=self.subject,
+            about_type=about_type,
+            deadline_seconds=self.deadline_seconds,
+            give_up_seconds=self.give_up_seconds,
+            look_first=self.look_first,
         )
 
     def begin(

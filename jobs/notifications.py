@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from flaskapp import clock
@@ -24,6 +26,7 @@ from jobs.engine.spec import (
     Finding,
     Found,
     JobSpec,
+    Loaded,
     NotFound,
     Obsolete,
     TooEarly,
@@ -45,6 +48,17 @@ def load_pending(session: DbSession, notification_id: str) -> OutgoingNotificati
     if service.must_wait(session, notification):
         raise TooEarly("an older notification of this submission may still be on its way")
     return notification
+
+
+def load_all_pending(session: DbSession, notification_ids: Sequence[str]) -> dict[str, Loaded]:
+    """The same for many. One that may have to wait for an older one is left out."""
+    found = service.load_first(session, notification_ids)
+    return {each: partial(open_pending, opens) for each, opens in found.items()}
+
+
+def open_pending(opens: Callable[[], OutgoingNotification]) -> OutgoingNotification | None:
+    notification = opens()
+    return notification if notification.state == PENDING else None
 
 
 def address(config: Config, notification: OutgoingNotification) -> dict[str, str]:
@@ -159,10 +173,12 @@ SEND = JobSpec(
     lease_seconds=lambda config: config.vanotify_total_seconds + LEASE_MARGIN_SECONDS,
     call_seconds=lambda config: config.vanotify_total_seconds,
     load=load_pending,
+    load_all=load_all_pending,
     act=send,
     look_up=find_sent,
     confirm_after_seconds=lambda config: config.vanotify_confirm_seconds,
     record=record_sent,
+    record_all=service.record_all_sent,
     give_up=give_up,
     ids=lambda answer: (
         {"notification": answer, "digest": answer}

@@ -3,35 +3,50 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import timedelta
+from functools import partial
 
 from flaskapp.config import Config
 from flaskapp.crypto import vault
 from flaskapp.db import DbSession
 from flaskapp.travel_claims import service
-from flaskapp.travel_claims.service import ClaimWork, Filed
+from flaskapp.travel_claims.service import ClaimWork, Filed, Filing
 from flaskapp.travel_claims.states import DUPLICATE, PENDING, SUBMITTED
 from flaskapp.upstreams.btsss import CLAIM_APPROVED, CLAIM_NOT_APPROVED, FiledClaim
 from jobs.engine.retry import TRAVEL_CLAIM
 from jobs.engine.runner import Job
-from jobs.engine.spec import LEASE_MARGIN_SECONDS, Call, EarlierWrites, Finding, Found, JobSpec, NotFound, Unclear
+from jobs.engine.spec import (
+    LEASE_MARGIN_SECONDS,
+    Call,
+    EarlierWrites,
+    Finding,
+    Found,
+    JobSpec,
+    Loaded,
+    NotFound,
+    Unclear,
+)
 
 # So many signs of a station number name the facility itself.
 MAIN = 3
 
 
-@dataclass(frozen=True)
-class Filing:
-    """How a claim ended: its new state, the notification for the person, and what BTSSS holds."""
-
-    target: str
-    notification: str
-    filed: Filed
-
-
 def load(session: DbSession, claim_id: str) -> ClaimWork | None:
-    work = service.load_claim(session, claim_id)
+    return still_pending(service.load_claim(session, claim_id))
+
+
+def load_all(session: DbSession, claim_ids: Sequence[str]) -> dict[str, Loaded]:
+    found = service.load_claims(session, claim_ids)
+    return {claim_id: partial(open_pending, opens) for claim_id, opens in found.items()}
+
+
+def open_pending(opens: Callable[[], ClaimWork | None]) -> ClaimWork | None:
+    return still_pending(opens())
+
+
+def still_pending(work: ClaimWork | None) -> ClaimWork | None:
     return work if work is not None and work.state == PENDING else None
 
 
@@ -89,10 +104,6 @@ def already_there(work: ClaimWork) -> Filing | None:
     return Filing(DUPLICATE, "duplicate", Filed(None, "answered")) if work.only_one else None
 
 
-def record(session: DbSession, claim_id: str, filing: Filing) -> None:
-    service.record_filed(session, claim_id, filing.target, filing.notification, filing.filed)
-
-
 def reconsider(session: DbSession, claim_id: str, accepted: Filing | None) -> None:
     service.reconsider(session, claim_id, accepted.filed if accepted is not None else None)
 
@@ -122,11 +133,13 @@ SUBMIT = JobSpec(
     lease_seconds=lease_seconds,
     call_seconds=lambda config: config.btsss_total_seconds,
     load=load,
+    load_all=load_all,
     act=act,
     look_up=look_up_claim,
     already_there=already_there,
     confirm_after_seconds=lambda config: config.btsss_confirm_seconds,
-    record=record,
+    record=service.record_filed,
+    record_all=service.record_all_filed,
     reconsider=reconsider,
     give_up=service.record_claim_failed,
     ids=ids,

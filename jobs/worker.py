@@ -32,7 +32,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from flaskapp.db import db
 from jobs.engine import runner
-from jobs.engine.gathering import GATHER_SECONDS, MOST, Gathering
+from jobs.engine.gathering import GATHER_SECONDS, Gathering
+from jobs.engine.hands import Hands
 from jobs.engine.runner import Granted
 from jobs.engine.settle import Answered, is_first_acceptance, settle_together
 from jobs.engine.spec import JobSpec
@@ -69,13 +70,14 @@ class Bulkhead:
         # One more, because the thread that records for others may have given its slot back already.
         self.pool = ThreadPoolExecutor(spec.threads + 1, thread_name_prefix=spec.name)
         self.running: set[str] = set()
+        self.hands = Hands()
         self.pushed = threading.Event()
         # Whether the queue held more when something was last taken from it.
         self.more = True
 
     @property
     def is_free(self) -> bool:
-        return len(self.running) < self.spec.threads
+        return len(self.running) < self.spec.threads and self.hands.free > 0
 
 
 @dataclass(eq=False)
@@ -145,13 +147,14 @@ class Fetcher(SimpleWorker):
         raise StopRequested
 
     def look(self) -> tuple[list[LedgerJob], Queue] | None:
-        """The next pointers, with a thread reserved for each; None when there is no pointer or no free thread."""
-        if not self.bulkhead.slots.acquire(timeout=WAIT_SECONDS):
+        """The next pointers, with a thread reserved for each; None when there is no pointer, no free thread, or enough
+        at hand."""
+        if not self.bulkhead.hands.wait(WAIT_SECONDS) or not self.bulkhead.slots.acquire(timeout=WAIT_SECONDS):
             return None
         if self.took_many:
             # Threads become free together, because they settle together: a little later it is several.
             time.sleep(GATHER_SECONDS)
-        free, taken = 1 + self.acquire_slots(MOST - 1), 0
+        free, taken = 1 + self.acquire_slots(self.bulkhead.hands.free - 1), 0
         self.bulkhead.pushed.clear()
         try:
             jobs = self.dequeue(free)
@@ -203,6 +206,7 @@ class Fetcher(SimpleWorker):
     def begin(self, runs: list[rq_side.Run]) -> None:
         """Move the jobs from the intermediate list to the started ones, in one round trip; RQ needs two for each."""
         self.bulkhead.running.update(execution.composite_key for _, execution in runs)
+        self.bulkhead.hands.take(len(runs))
         self.executions |= {execution.id: execution for _, execution in runs}
         with self.connection.pipeline() as pipe:
             self.set_state(WorkerStatus.BUSY, pipeline=pipe)
@@ -240,7 +244,7 @@ class Fetcher(SimpleWorker):
     def attempt(self, work: InHand) -> None:
         """Call the upstream on this thread, and record the outcome: the usual one together with others."""
         with self.app.app_context(), self.given_up_at_death([work]):
-            outcome = runner.make_attempt(work.granted)
+            outcome = runner.make_attempt(work.granted, self.bulkhead.hands.away)
             if outcome is None:
                 # Whoever took it back has handed it back as well.
                 return
@@ -310,6 +314,7 @@ class Fetcher(SimpleWorker):
             self.executions.pop(execution.id, None)
             if execution.composite_key in self.bulkhead.running:
                 self.bulkhead.running.discard(execution.composite_key)
+                self.bulkhead.hands.let_go()
                 self.bulkhead.slots.release()
 
     def run_on_thread(self, job: LedgerJob, queue: Queue, execution: Execution) -> None:

@@ -70,7 +70,17 @@ from outbox.rq_side import LedgerJob
 from outbox.statements import prepared
 from outbox.tables import metadata
 from outbox.values import BreakerSettings, Ending, Grant, QueueSpec, Sibling
-from outbox.write import WAKE_CHANNEL, Database, add, begin, commit_durably, take_back, write_history
+from outbox.write import (
+    WAKE_CHANNEL,
+    Database,
+    add,
+    add_all,
+    begin,
+    commit_durably,
+    take_back,
+    write_histories,
+    write_history,
+)
 
 __all__ = [
     "NAMING",
@@ -87,6 +97,7 @@ __all__ = [
     "Target",
     "Timestamp",
     "add",
+    "add_all",
     "attempts",
     "audit",
     "autocommit",
@@ -121,5 +132,6 @@ __all__ = [
     "take_back",
     "tally",
     "timeline",
+    "write_histories",
     "write_history",
 ]

@@ -20,8 +20,9 @@ from sqlalchemy import TextClause, text
 MARK = "/* prepared */"
 PLACEHOLDER = re.compile(r"%\((\w+)\)s")
 # What Postgres cannot conclude from where a value stands: a float next to an integer would be rounded to one. All
-# others it takes as what stands there calls for, as it does with a literal.
+# others it takes as what stands there calls for, as it does with a literal; but of a list, it knows what it is made of.
 TYPES = {bool: "boolean", int: "bigint", float: "double precision", datetime: "timestamptz", UUID: "uuid"}
+OF_LISTS = {**TYPES, str: "text", bytes: "bytea"}
 
 
 def prepared(sql: str) -> TextClause:
@@ -42,6 +43,14 @@ def parts_of(query: str) -> tuple[str, tuple[str, ...]]:
     return PLACEHOLDER.sub(number, query), tuple(names)
 
 
+def type_of(value: Any) -> str:
+    if not isinstance(value, list):
+        return TYPES.get(type(value), "unknown")
+    if not value:
+        return "unknown"
+    return OF_LISTS[next((type(each) for each in value if each is not None), str)] + "[]"
+
+
 @cache
 def call_of(name: str, names: tuple[str, ...]) -> str:
     values = f" ({', '.join(f'%({each})s' for each in names)})" if names else ""
@@ -59,7 +68,7 @@ class Statements:
         """Execute the query with its values, prepared. Where what it returns has changed, or the session forgot it, it
         fails once, and is prepared anew the next time."""
         body, names = parts_of(query)
-        key = query, tuple(TYPES.get(type(values[name]), "unknown") for name in names)
+        key = query, tuple(type_of(values[name]) for name in names)
         known = self.names.get(key)
         if known is not None:
             try:

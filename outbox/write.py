@@ -37,7 +37,7 @@ DOUBT = f"""
     CASE WHEN COALESCE(current_setting('{IN_DOUBT}', true), '') = 'yes'
               OR r.lost_at IS NOT NULL AND (:look_first OR EXISTS (
                     SELECT 1 FROM outbox_history h
-                     WHERE h.subject_type = :about_type AND h.subject_id = :about_id AND h.at < r.recorded_at))
+                     WHERE h.subject_type = :about_type AND h.subject_id = {{about_id}} AND h.at < r.recorded_at))
          THEN r.lost_at END
 """
 # Restores after which people may still file again what was lost. An aggregate: always one row.
@@ -54,7 +54,7 @@ ASKED_BY = """
     COALESCE(CAST(:request_id AS text), (
         SELECT h.detail ->> 'request_id' FROM outbox_history h
          WHERE h.subject_type = COALESCE(CAST(:about_type AS text), :subject_type)
-           AND h.subject_id = COALESCE(CAST(:about_id AS text), {subject_id}) ORDER BY h.id LIMIT 1))
+           AND h.subject_id = COALESCE(CAST({about_id} AS text), {subject_id}) ORDER BY h.id LIMIT 1))
 """
 MESSAGE = f"""
     INSERT INTO outbox_messages
@@ -67,10 +67,16 @@ MESSAGE = f"""
            outbox_now() + make_interval(secs => :give_up),
            doubt.since, CASE WHEN doubt.since IS NOT NULL THEN '{RESTORED}' END, {ASKED_BY}
       FROM {{rows}}({IN_FORCE}) r, LATERAL (SELECT {DOUBT} AS since) doubt
+     {{order}}
     ON CONFLICT (subject_type, subject_id, job) DO NOTHING
 """
 ADD = prepared(f"""
-    {MESSAGE.format(subject_id=":subject_id", rows="")}
+    {MESSAGE.format(subject_id=":subject_id", about_id=":about_id", rows="", order="")}
+    RETURNING id, CASE WHEN :delay <= 0 THEN pg_notify(:channel, '')::text END, {DURABLY}
+""")
+EACH = "unnest(CAST(:subject_ids AS text[]), CAST(:about_ids AS text[])) WITH ORDINALITY AS each (id, about, place), "
+ADD_ALL = prepared(f"""
+    {MESSAGE.format(subject_id="each.id", about_id="each.about", rows=EACH, order="ORDER BY each.place")}
     RETURNING id, CASE WHEN :delay <= 0 THEN pg_notify(:channel, '')::text END, {DURABLY}
 """)
 
@@ -84,6 +90,13 @@ TAKE_BACK = text("""
 WRITE_HISTORY = prepared(f"""
     INSERT INTO outbox_history (subject_type, subject_id, what, moved_from, moved_to, actor, message_id, detail)
     VALUES (:subject_type, :subject_id, :what, :moved_from, :moved_to, :actor, :message_id, CAST(:detail AS jsonb))
+    RETURNING {DURABLY}
+""")
+WRITE_HISTORIES = prepared(f"""
+    INSERT INTO outbox_history (subject_type, subject_id, what, moved_from, moved_to, actor, detail)
+    SELECT :subject_type, each.id, :what, :moved_from, :moved_to, :actor, CAST(each.detail AS jsonb)
+      FROM unnest(CAST(:subject_ids AS text[]), CAST(:details AS text[])) WITH ORDINALITY AS each (id, detail, place)
+     ORDER BY each.place
     RETURNING {DURABLY}
 """)
 
@@ -146,6 +159,28 @@ def add(
     return message_id
 
 
+def add_all(
+    db: Database,
+    about: Mapping[str, str],
+    *,
+    job: str,
+    queue: str,
+    subject_type: str,
+    about_type: str,
+    deadline_seconds: float,
+    give_up_seconds: float,
+    upstream: str | None = None,
+    look_first: bool = False,
+) -> None:
+    """As `add` for each subject, due at once, in one statement. `about` has the id of the subject of `about_type` that
+    each of them follows from."""
+    values = {"channel": WAKE_CHANNEL, "args": "[]", "delay": 0.0, "request_id": None, "look_first": look_first}
+    limits = {"deadline": deadline_seconds, "give_up": give_up_seconds}
+    whose = {"subject_type": subject_type, "subject_ids": list(about), "about_type": about_type}
+    work = {"job": job, "queue": queue, "upstream": upstream, "about_ids": list(about.values())}
+    db.execute(ADD_ALL, {**values, **limits, **whose, **work})
+
+
 @cache
 def beginning_with(rows: str) -> TextClause:
     return prepared(f"""
@@ -153,7 +188,8 @@ def beginning_with(rows: str) -> TextClause:
              begun AS (
                 INSERT INTO outbox_history (subject_type, subject_id, what, moved_to, actor, detail)
                 SELECT :subject_type, id::text, :what, :moved_to, :actor, CAST(:detail AS jsonb) FROM subject),
-             added AS ({MESSAGE.format(subject_id="subject.id::text", rows="subject, ")} RETURNING 1)
+             added AS ({MESSAGE.format(subject_id="subject.id::text", about_id=":about_id", rows="subject, ", order="")}
+                      RETURNING 1)
         SELECT subject.*, pg_notify(:channel, '')::text, {DURABLY} FROM subject
     """)
 
@@ -238,3 +274,20 @@ def write_history(
             "detail": json.dumps(detail or {}),
         },
     )
+
+
+def write_histories(
+    db: Database,
+    subject_type: str,
+    details: Mapping[str, Mapping[str, Any]],
+    what: str,
+    *,
+    moved_from: str | None = None,
+    moved_to: str | None = None,
+    actor: str = "system",
+) -> None:
+    """Append a row for each of these subjects, to which the same happened, in one statement. `details` has the detail
+    of each."""
+    written = {"subject_ids": list(details), "details": [json.dumps(detail) for detail in details.values()]}
+    move = {"moved_from": moved_from, "moved_to": moved_to}
+    db.execute(WRITE_HISTORIES, {"subject_type": subject_type, "what": what, "actor": actor, **move, **written})

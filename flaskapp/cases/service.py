@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import text
@@ -16,7 +17,7 @@ from flaskapp.clock import DAY_SECONDS, HOUR_SECONDS
 from flaskapp.current import database_now, flows, settings
 from flaskapp.db import DbSession
 from flaskapp.flows import Subject, Work
-from outbox import QueueSpec, write_history
+from outbox import QueueSpec, prepared, write_history
 
 ALERTS = QueueSpec("alerts", upstream="alert_webhook", threads=2, depth=50, concurrency=4)
 log = logging.getLogger("flaskapp.cases")
@@ -58,6 +59,12 @@ CLOSE_OF_SUBJECT = text("""
        AND (CAST(:kinds AS text[]) IS NULL OR kind = ANY(:kinds))
        AND (CAST(:message AS text) IS NULL OR details ->> 'message' = :message)
     RETURNING id, kind
+""")
+
+CLOSE_OF_SUBJECTS = prepared("""
+    UPDATE cases SET closed_at = outbox_now(), closed_by = 'system', resolution = :resolution
+     WHERE subject_type = :subject_type AND subject_id = ANY(:subject_ids) AND closed_at IS NULL AND kind = ANY(:kinds)
+    RETURNING id, kind, subject_id
 """)
 
 
@@ -186,3 +193,11 @@ def close_ended(
 ) -> None:
     """A subject ended well: close the cases that this settles, in every flow alike, and those of kinds `and_also`."""
     close_cases(session, subject_type, subject_id, resolution, kinds=[*ENDED, *and_also], actor=actor)
+
+
+def close_all_ended(session: DbSession, subject_type: str, subject_ids: Sequence[str], resolution: str) -> None:
+    """The same for many subjects, mostly without any case, in one statement."""
+    values = {"subject_type": subject_type, "subject_ids": list(subject_ids), "resolution": resolution, "kinds": ENDED}
+    for row in session.execute(CLOSE_OF_SUBJECTS, values).all():
+        detail = {"case": str(row.id), "kind": row.kind}
+        write_history(session, subject_type, row.subject_id, "case.closed", detail=detail)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import NoResultFound
 
-from flaskapp.cases.service import close_ended, note_cases, open_case
+from flaskapp.cases.service import close_all_ended, close_ended, note_cases, open_case
 from flaskapp.clock import DAY_SECONDS
-from flaskapp.crypto import id_from
+from flaskapp.crypto import closed, id_from, opened
 from flaskapp.current import settings
 from flaskapp.db import DbSession
 from flaskapp.flows import Content, States, Subject, Work
@@ -29,7 +31,7 @@ from flaskapp.notifications.states import (
 )
 from flaskapp.statemachine import IllegalMove
 from flaskapp.upstreams.transport.redaction import redact
-from outbox import NOW, QueueSpec, sql, take_back, write_history
+from outbox import NOW, QueueSpec, prepared, sql, take_back, write_histories, write_history
 
 NOTIFICATIONS = QueueSpec("notifications", upstream="va_notify", threads=64, depth=300, concurrency=100)
 SUBJECT = "notification"
@@ -50,6 +52,46 @@ OLDER_ON_ITS_WAY = text(f"""
            AND a.started_at > outbox_now() - make_interval(secs => :seconds)
          WHERE mine.id = :id)
 """)
+
+LOAD_FIRST = prepared("""
+    SELECT id, state, kind, channel, sender, recipient, personalisation, va_notify_id, cycle, superseded_why, emptied_at
+      FROM notifications WHERE id = ANY(CAST(:ids AS uuid[])) AND cycle <= 1
+""")
+INSERT_ALL = prepared("""
+    INSERT INTO notifications
+        (id, subject_type, subject_id, kind, cycle, channel, sender, recipient, personalisation, state)
+    SELECT id, :subject_type, subject_id, kind, cycle, channel, sender, recipient, personalisation, 'pending'
+      FROM unnest(CAST(:ids AS uuid[]), CAST(:subject_ids AS text[]), CAST(:kinds AS text[]), CAST(:cycles AS int[]),
+                  CAST(:channels AS text[]), CAST(:senders AS text[]), CAST(:recipients AS bytea[]),
+                  CAST(:personalisations AS bytea[]))
+           AS due (id, subject_id, kind, cycle, channel, sender, recipient, personalisation)
+    ON CONFLICT DO NOTHING
+    RETURNING id::text, subject_id, kind
+""")
+# What VANotify took. A callback may have said more already, and that stays.
+RECORD_SENT = prepared("""
+    WITH locked AS (
+        SELECT n.id, n.state, sent.known_as
+          FROM unnest(CAST(:ids AS uuid[]), CAST(:known_as AS text[])) WITH ORDINALITY AS sent (id, known_as, place)
+          JOIN notifications n ON n.id = sent.id
+         ORDER BY sent.place FOR UPDATE OF n
+    )
+    UPDATE notifications n
+       SET va_notify_id = l.known_as,
+           state = CASE WHEN l.state = 'pending' THEN 'sent' ELSE n.state END,
+           sent_at = CASE WHEN l.state = 'pending' THEN COALESCE(n.sent_at, outbox_now()) ELSE n.sent_at END
+      FROM locked l WHERE n.id = l.id
+    RETURNING n.id::text, l.state AS moved_from, l.known_as
+""")
+
+
+@dataclass(frozen=True)
+class Due:
+    """A notification of this kind that a subject's end makes due."""
+
+    kind: str
+    cycle: int
+    content: Content
 
 
 @dataclass(frozen=True)
@@ -106,6 +148,28 @@ def enqueue_notification(
     return uuid.UUID(str(created))
 
 
+def enqueue_notifications(session: DbSession, subject_type: str, due: Mapping[str, Due]) -> None:
+    """As `enqueue_notification`, for many subjects by their ids, in as many statements as for one."""
+    contents = [each.content for each in due.values()]
+    values = {
+        "ids": [str(id_from(SUBJECT, subject_type, about, each.kind, each.cycle)) for about, each in due.items()],
+        "subject_type": subject_type,
+        "subject_ids": list(due),
+        "kinds": [each.kind for each in due.values()],
+        "cycles": [each.cycle for each in due.values()],
+        "channels": [content.channel for content in contents],
+        "senders": [content.sender for content in contents],
+        "recipients": [closed(content.recipient) for content in contents],
+        "personalisations": [closed(content.personalisation) for content in contents],
+    }
+    created = session.execute(INSERT_ALL, values).all()
+    if not created:
+        return
+    details = {row.subject_id: {"notification": row.id, "kind": row.kind} for row in created}
+    write_histories(session, subject_type, details, "notification.enqueued")
+    SEND.enqueue_all(session, {row.id: row.subject_id for row in created}, subject_type)
+
+
 def is_addressed(content: Content) -> bool:
     """Whether there is anybody to send it to: an ICN or, for texts where the setting says so, a phone number."""
     by_phone = settings().sms_recipient == "phone" and content.channel == "sms" and content.recipient["phone"]
@@ -119,8 +183,24 @@ def enqueue_sending(session: DbSession, notification: Notification) -> None:
 
 def load_notification(session: DbSession, notification_id: str) -> OutgoingNotification:
     row = session.get_one(Notification, uuid.UUID(notification_id))
+    return outgoing(row, row.emptied_at is not None, row.recipient, row.personalisation)
+
+
+def load_first(session: DbSession, notification_ids: Sequence[str]) -> dict[str, Callable[[], OutgoingNotification]]:
+    """As `load_notification`, for those of the first cycle among many, in one statement; what was read is opened by
+    whoever needs it."""
+    rows = session.execute(LOAD_FIRST, {"ids": list(notification_ids)}).all()
+    return {str(row.id): partial(open_outgoing, row) for row in rows}
+
+
+def open_outgoing(row: Any) -> OutgoingNotification:
+    return outgoing(row, row.emptied_at is not None, opened(row.recipient), opened(row.personalisation))
+
+
+def outgoing(row: Any, is_emptied: bool, recipient: Any, personalisation: Any) -> OutgoingNotification:
     fields = {name: getattr(row, name) for name in OutgoingNotification.__dataclass_fields__}
-    if row.emptied_at is not None:
+    fields |= {"recipient": recipient, "personalisation": personalisation}
+    if is_emptied:
         fields |= {"recipient": {"icn": "", "phone": ""}, "personalisation": {}}
     return OutgoingNotification(**fields)
 
@@ -171,6 +251,17 @@ def record_sent(session: DbSession, notification_id: str, va_notify_id: str) -> 
     if row.state == PENDING:
         move_notification(session, row, SENT, "worker", va_notify_id=va_notify_id)
     close_ended(session, SUBJECT, notification_id, "sent after all")
+
+
+def record_all_sent(session: DbSession, sent: Sequence[tuple[str, str]]) -> None:
+    """As `record_sent`, for many pairs of our id and VANotify's, in as many statements as for one."""
+    ids, known_as = [ours for ours, _ in sent], [theirs for _, theirs in sent]
+    rows = session.execute(RECORD_SENT, {"ids": ids, "known_as": known_as}).all()
+    details = {row.id: {"va_notify_id": row.known_as} for row in rows if row.moved_from == PENDING}
+    if details:
+        moved = {"moved_from": PENDING, "moved_to": SENT, "actor": "worker"}
+        write_histories(session, SUBJECT, details, "notification.moved", **moved)
+    close_all_ended(session, SUBJECT, ids, "sent after all")
 
 
 def record_delivery(

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import exists, select
 from sqlalchemy.orm import aliased
 
 from flaskapp import subjects
-from flaskapp.cases.service import close_ended
+from flaskapp.cases.service import close_all_ended, close_ended
 from flaskapp.check_in.service import Identity
 from flaskapp.clock import DAY_SECONDS, HOUR_SECONDS
-from flaskapp.crypto import closed, id_from, vault
+from flaskapp.crypto import closed, id_from, opened, vault
 from flaskapp.db import DbSession, db
 from flaskapp.flows import Content, States, Subject, Work
 from flaskapp.keys.digests import WITH_THIS_KEY, StoredDigests, only_digests, stored_digests
+from flaskapp.notifications.service import Due, enqueue_notifications, is_addressed
 from flaskapp.travel_claims.models import TravelClaim
 from flaskapp.travel_claims.states import DUPLICATE, FAILED, PENDING, SUBMITTED, TRAVEL_CLAIM
-from outbox import Database, QueueSpec, attempts, connect_plainly
+from outbox import Database, QueueSpec, attempts, connect_plainly, prepared, write_histories
 
 TRAVEL_CLAIMS = QueueSpec("travel_claims", upstream="btsss", threads=200, depth=200, concurrency=200)
 SUBJECT = "travel_claim"
@@ -39,6 +42,24 @@ INSERT = f"""
         SELECT :id, :person, :station, :day, :identity, '{PENDING}', :starts_at WHERE {WITH_THIS_KEY}
         ON CONFLICT DO NOTHING RETURNING id, requested_at)
 """
+LOAD_ALL = prepared("""
+    SELECT c.id, c.state, c.identity, c.appointment_date, c.starts_at, EXISTS (
+               SELECT 1 FROM travel_claims other
+                WHERE other.person_digest = c.person_digest AND other.appointment_date = c.appointment_date
+                  AND other.id <> c.id) AS others
+      FROM travel_claims c WHERE c.id = ANY(CAST(:ids AS uuid[]))
+""")
+LOCK_ALL = prepared("""
+    SELECT c.id::text, c.state, c.cycle, c.appointment_date, c.identity
+      FROM unnest(CAST(:ids AS uuid[])) WITH ORDINALITY AS each (id, place) JOIN travel_claims c ON c.id = each.id
+     ORDER BY each.place FOR UPDATE OF c
+""")
+END_ALL = prepared("""
+    UPDATE travel_claims c
+       SET state = :target, notification = :notification, filed = each.filed, unconfirmed = false,
+           finished_at = outbox_now()
+      FROM unnest(CAST(:ids AS uuid[]), CAST(:filed AS bytea[])) AS each (id, filed) WHERE c.id = each.id
+""")
 
 UNKNOWN_NUMBER = "unknown"
 # Whom to write to when the identity was removed.
@@ -72,6 +93,15 @@ class Filed:
     @property
     def last_four(self) -> str:
         return self.claim_number[-4:] if self.claim_number else UNKNOWN_NUMBER
+
+
+@dataclass(frozen=True)
+class Filing:
+    """How a claim ended: its new state, the notification for the person, and what BTSSS holds."""
+
+    target: str
+    notification: str
+    filed: Filed
 
 
 def request_check_in_claim(
@@ -165,6 +195,22 @@ def load_claim(session: DbSession, claim_id: str) -> ClaimWork | None:
     return ClaimWork(row.id, row.state, identity, row.appointment_date, only_one, row.starts_at)
 
 
+def load_claims(session: DbSession, claim_ids: Sequence[str]) -> dict[str, Callable[[], ClaimWork | None]]:
+    """As `load_claim`, for many by their ids, in one statement; what was read is opened by whoever needs it. Empty
+    where claims may have to be looked for under another key."""
+    if len(vault().digest_keys) > 1:
+        return {}
+    rows = session.execute(LOAD_ALL, {"ids": list(claim_ids)}).all()
+    return {str(row.id): partial(claim_work_of, row) for row in rows}
+
+
+def claim_work_of(row: Any) -> ClaimWork | None:
+    identity = opened(row.identity)
+    if identity is None:
+        return None
+    return ClaimWork(row.id, row.state, Identity(**identity), row.appointment_date, not row.others, row.starts_at)
+
+
 def others_under_another_key(session: DbSession, claim: TravelClaim, identity: Identity) -> bool:
     """Whether the person has another claim for this day whose digest was made with another key than this one's."""
     under_other_keys = set(vault().digests(identity.icn)) - {claim.person_digest}
@@ -178,12 +224,16 @@ def others_under_another_key(session: DbSession, claim: TravelClaim, identity: I
 
 def compose_about_claim(session: DbSession, claim: TravelClaim) -> Content:
     """The text that says what became of the claim."""
-    identity = Identity(**claim.identity) if claim.identity is not None else NOBODY
     filed = Filed(**claim.filed) if claim.filed else Filed(None, "none")
+    return content_about(claim.identity, claim.appointment_date, filed)
+
+
+def content_about(kept: dict[str, Any] | None, appointment_date: date, filed: Filed) -> Content:
+    identity = Identity(**kept) if kept is not None else NOBODY
     return Content(
         identity.facility,
         {"icn": identity.icn, "phone": identity.phone or ""},
-        {"claim_number": filed.last_four, "appt_date": f"{claim.appointment_date:%b %d}"},
+        {"claim_number": filed.last_four, "appt_date": f"{appointment_date:%b %d}"},
         channel="sms",
     )
 
@@ -203,14 +253,48 @@ CLAIM = Subject(
 )
 
 
-def record_filed(session: DbSession, claim_id: str, target: str, notification: str, filed: Filed) -> None:
+def record_filed(session: DbSession, claim_id: str, filing: Filing) -> None:
     """BTSSS holds a claim: ours (`submitted`) or one from before (`duplicate`). That closes its open cases."""
     claim: TravelClaim = subjects.lock(session, CLAIM, claim_id)
     if claim.state != PENDING:
         return
-    claim.filed, claim.unconfirmed = vars(filed), False
-    subjects.end(session, CLAIM, claim, target, notification, how=filed.how)
-    close_ended(session, SUBJECT, claim_id, f"filed after all ({target})")
+    claim.filed, claim.unconfirmed = vars(filing.filed), False
+    subjects.end(session, CLAIM, claim, filing.target, filing.notification, how=filing.filed.how)
+    close_ended(session, SUBJECT, claim_id, resolution_of(filing.target))
+
+
+def resolution_of(target: str) -> str:
+    return f"filed after all ({target})"
+
+
+def record_all_filed(session: DbSession, filings: Sequence[tuple[str, Filing]]) -> None:
+    """As `record_filed`, for many claims by their ids, in as many statements as for one."""
+    rows = {row.id: row for row in session.execute(LOCK_ALL, {"ids": [claim_id for claim_id, _ in filings]})}
+    alike: dict[tuple[str, str], dict[str, tuple[Filing, Due]]] = {}
+    for claim_id, filing in filings:
+        row = rows[claim_id]
+        content = content_about(opened(row.identity), row.appointment_date, filing.filed)
+        if row.state == PENDING and is_addressed(content):
+            due = Due(filing.notification, row.cycle, content)
+            alike.setdefault((filing.target, filing.notification), {})[claim_id] = filing, due
+        else:
+            record_filed(session, claim_id, filing)
+    for (target, notification), claims in alike.items():
+        end_all(session, target, notification, claims)
+
+
+def end_all(session: DbSession, target: str, notification: str, claims: Mapping[str, tuple[Filing, Due]]) -> None:
+    """End pending claims, locked, in one way: their rows and history, their notifications, and their cases."""
+    TRAVEL_CLAIM.check(PENDING, target)
+    filed = {claim_id: filing.filed for claim_id, (filing, _) in claims.items()}
+    sealed = [closed(vars(each)) for each in filed.values()]
+    values = {"ids": list(filed), "filed": sealed, "target": target, "notification": notification}
+    session.execute(END_ALL, values)
+    details = {claim_id: {"how": each.how, "notification": notification} for claim_id, each in filed.items()}
+    moved = {"moved_from": PENDING, "moved_to": target, "actor": "worker"}
+    write_histories(session, SUBJECT, details, f"{CLAIM.event}.moved", **moved)
+    enqueue_notifications(session, SUBJECT, {claim_id: due for claim_id, (_, due) in claims.items()})
+    close_all_ended(session, SUBJECT, list(claims), resolution_of(target))
 
 
 def reconsider(session: DbSession, claim_id: str, accepted: Filed | None) -> None:

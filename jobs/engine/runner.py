@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,18 @@ from flaskapp.upstreams.transport.streamed import BodyBroken
 from jobs.engine.asking import for_its_request
 from jobs.engine.outcome import Outcome
 from jobs.engine.settle import keep_answer, settle
-from jobs.engine.spec import Call, EarlierWrites, Found, HandBack, JobSpec, NotFound, Obsolete, TooEarly, Unclear
+from jobs.engine.spec import (
+    Call,
+    EarlierWrites,
+    Found,
+    HandBack,
+    JobSpec,
+    Loaded,
+    NotFound,
+    Obsolete,
+    TooEarly,
+    Unclear,
+)
 from jobs.engine.turns import Turns
 from outbox import Grant, Sibling, attempts, grants, registries
 
@@ -160,11 +171,12 @@ def writing_seconds(spec: JobSpec, config: Config) -> float:
 
 @dataclass(frozen=True)
 class Granted:
-    """One attempt that may be made now, and the guard of its writes."""
+    """One attempt that may be made now, the guard of its writes, and what its call needs, if that was read already."""
 
     spec: JobSpec
     grant: Grant
     write_guard: WriteGuard
+    loaded: Loaded | None = None
 
 
 def grant_all(pointers: Sequence[tuple[JobSpec, int, int]]) -> list[Granted | None]:
@@ -178,13 +190,36 @@ def grant_all(pointers: Sequence[tuple[JobSpec, int, int]]) -> list[Granted | No
     with process.turns.take(pointers[0][0].work.queue.name):
         asked_at = time.monotonic()
         found = grants.grant_all(db.engine, asked, worker_id=process.worker_id)
-    process.take([grant for grant in found if grant is not None])
+        process.take([grant for grant in found if grant is not None])
+        loaded = load_all([(spec, grant) for (spec, _, _), grant in zip(pointers, found, strict=True) if grant])
     return [
-        Granted(spec, grant, WriteGuard(process, asked_at + writing_seconds(spec, config), spec.call_seconds(config)))
+        Granted(
+            spec,
+            grant,
+            WriteGuard(process, asked_at + writing_seconds(spec, config), spec.call_seconds(config)),
+            loaded.get(grant.attempt_id),
+        )
         if grant is not None
         else None
         for (spec, _, _), grant in zip(pointers, found, strict=True)
     ]
+
+
+def load_all(granted: Sequence[tuple[JobSpec, Grant]]) -> dict[int, Loaded]:
+    """What the calls of these attempts need, by their ids. What cannot be read for many is read for each by itself."""
+    loaded: dict[int, Loaded] = {}
+    specs = {spec.work.path: spec for spec, _ in granted if spec.load_all is not None}
+    for path, spec in specs.items():
+        assert spec.load_all is not None
+        of_spec = [grant for each, grant in granted if each.work.path == path]
+        try:
+            with reading() as session:
+                found = spec.load_all(session, [grant.subject_id for grant in of_spec])
+        except Exception as error:
+            log.warning("loaded one by one", extra={"event": "job.load_failed", "error": type(error).__name__})
+            continue
+        loaded |= {grant.attempt_id: found[grant.subject_id] for grant in of_spec if grant.subject_id in found}
+    return loaded
 
 
 def run(spec: JobSpec, message_id: int, fence: int) -> None:
@@ -200,12 +235,13 @@ def run(spec: JobSpec, message_id: int, fence: int) -> None:
         let_go(granted.grant)
 
 
-def make_attempt(granted: Granted) -> Outcome | None:
-    """Call the upstream; None when the grant was taken back before."""
+def make_attempt(granted: Granted, away: Callable[[], AbstractContextManager[None]] = nullcontext) -> Outcome | None:
+    """Call the upstream; None when the grant was taken back before. `away` is held during the call."""
     process: Process = current_app.extensions["process"]
     if not process.begin(granted.grant):
         return None
-    return attempt(granted.spec, granted.grant, current_app.extensions["config"], granted.write_guard)
+    config: Config = current_app.extensions["config"]
+    return attempt(granted.spec, granted.grant, config, granted.write_guard, granted.loaded, away)
 
 
 def let_go(grant: Grant) -> None:
@@ -254,19 +290,30 @@ def show_parked(grant: Grant) -> None:
 
 
 @for_its_request
-def attempt(spec: JobSpec, grant: Grant, config: Config, write_guard: WriteGuard) -> Outcome:
+def attempt(
+    spec: JobSpec,
+    grant: Grant,
+    config: Config,
+    write_guard: WriteGuard,
+    loaded: Loaded | None = None,
+    away: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Outcome:
     """Load what the call needs, give the connection back, and call. However that ends, it becomes an Outcome."""
     try:
-        with write_guard.process.turns.take(grant.queue):
-            work, earlier, late_answer = prepare(spec, grant, config)
+        if loaded is not None and has_no_siblings(spec, grant):
+            work, earlier, late_answer = loaded(), earlier_writes(spec, grant, [], config), None
+        else:
+            with write_guard.process.turns.take(grant.queue):
+                work, earlier, late_answer = prepare(spec, grant, config)
         if late_answer is not None:
             return Outcome("accepted", answer=late_answer, from_upstream=False)
         if work is None:
             return Outcome("obsolete")
         call = Call(current_app.extensions["upstreams"], config, write_guard.before_write)
-        if grant.purpose == "look_up":
-            return run_look_up(spec, grant, call, work, earlier)
-        return run_act(spec, call, work, earlier)
+        with away():
+            if grant.purpose == "look_up":
+                return run_look_up(spec, grant, call, work, earlier)
+            return run_act(spec, call, work, earlier)
     except HandBack:
         return Outcome("handed_back")
     except Obsolete:
@@ -313,10 +360,15 @@ def prepare(spec: JobSpec, grant: Grant, config: Config) -> tuple[Any, EarlierWr
     """The subject, our earlier writes, and an answer that came late to another attempt. Keeps no connection."""
     with reading() as session:
         work = spec.load(session, grant.subject_id)
-        siblings = attempts.siblings(session, grant.message_id) if spec.writes and not grant.first else []
+        siblings = [] if has_no_siblings(spec, grant) else attempts.siblings(session, grant.message_id)
     late = next((item for item in siblings if item.status == "success"), None)
     late_answer = spec.from_ids(late.upstream_ids) if late is not None else None
     return work, earlier_writes(spec, grant, siblings, config), late_answer
+
+
+def has_no_siblings(spec: JobSpec, grant: Grant) -> bool:
+    """Whether no earlier attempt has to be read before the call."""
+    return grant.first or not spec.writes
 
 
 def earlier_writes(spec: JobSpec, grant: Grant, siblings: list[Sibling], config: Config) -> EarlierWrites:

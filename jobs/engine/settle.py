@@ -134,14 +134,30 @@ def settle_first(session: DbSession, answered: Sequence[Answered]) -> list[Answe
     """
     troubled = attempts.complete_held(session, [(each.grant, ending(each.spec, each.outcome)) for each in answered])
     held = [each for each in answered if each.grant.attempt_id in troubled]
-    for each in sorted(held, key=lambda each: each.grant.message_id):
+    held.sort(key=lambda each: each.grant.message_id)
+    record_answers(session, held)
+    for each in held:
         with for_request_of(each.grant, "settle"):
-            each.spec.record(session, each.grant.subject_id, each.outcome.answer)
             end_case_of(session, each.grant)
             log_settled(each.spec, each.grant, each.outcome)
     for each in held:
         report_to_breaker(session, each.grant, each.outcome, troubled=troubled[each.grant.attempt_id])
     return [each for each in answered if each.grant.attempt_id not in troubled]
+
+
+def record_answers(session: DbSession, held: Sequence[Answered]) -> None:
+    """Have their flows record the answers: those of one job together, where its flow can do that."""
+    together: dict[str, list[Answered]] = {}
+    for each in held:
+        if each.spec.record_all is not None:
+            together.setdefault(each.spec.work.path, []).append(each)
+        else:
+            with for_request_of(each.grant, "record"):
+                each.spec.record(session, each.grant.subject_id, each.outcome.answer)
+    for many in together.values():
+        record_all = many[0].spec.record_all
+        assert record_all is not None
+        record_all(session, [(each.grant.subject_id, each.outcome.answer) for each in many])
 
 
 def settle_locked(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:

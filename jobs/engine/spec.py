@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -73,6 +73,8 @@ class Unclear:
 
 
 Finding = Found | NotFound | Unclear
+# What was read of a subject, and is opened by the thread that needs it: `load` without the database.
+Loaded = Callable[[], Any]
 
 
 def record_nothing(session: DbSession, subject_id: str, kind: str, details: dict[str, Any]) -> None:
@@ -96,6 +98,10 @@ class JobSpec:
     from earlier attempts, after a late answer to one of its writes: what was accepted, or None for a refusal or a
     *duplicate*. `is_final` says whether a refusal ends the work or is retried like any failure. `let_go` records that
     nothing was left to do. `disposable` work that cannot be done is dropped instead of parked: nobody was promised it.
+
+    Where there are many at once, `load_all` does in few statements what `load` does, by their ids; those that it leaves
+    out are loaded by themselves. `record_all` does what `record` does, for pairs of a subject's id and the answer to
+    its first attempt; it locks their rows in this order.
     """
 
     work: Work
@@ -118,3 +124,5 @@ class JobSpec:
     is_final: Callable[[Exception | None], bool] = lambda refusal: True
     let_go: Callable[[DbSession, str], None] = lambda session, subject_id: None
     disposable: bool = False
+    load_all: Callable[[DbSession, Sequence[str]], Mapping[str, Loaded]] | None = None
+    record_all: Callable[[DbSession, Sequence[tuple[str, Any]]], None] | None = None

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from threading import Event
 from typing import Any
+from uuid import UUID
 
 import pytest
 
-from flaskapp.db import db
+from flaskapp.cases.service import open_case
+from flaskapp.crypto import opened
+from flaskapp.db import db, transaction
+from flaskapp.notifications import service as notifications
+from flaskapp.travel_claims import service as travel_claims
+from flaskapp.travel_claims.service import Filed, Filing
+from jobs.engine.hands import Hands
 from jobs.engine.runner import Process
 from jobs.processes import hand_back_rest
+from jobs.registry import spec_of
 from jobs.worker import Bulkhead, Fetcher, InHand
 from outbox import rescue, rq_side
 from tests.integration.steps import RequestedClaim, file_claim, publish
@@ -40,9 +49,9 @@ class Threads:
 
 
 class Lane:
-    """A worker's lane whose three claims were taken and granted together; nothing was sent yet."""
+    """A worker's lane whose claims were taken and granted together; nothing was sent yet."""
 
-    def __init__(self, product: Product) -> None:
+    def __init__(self, product: Product, taken: int = 3) -> None:
         self.product = product
         self.claims = [file_claim(product, date=day) for day in DAYS]
         queue = next(each for each in product.flows.queues if each.name == "travel_claims")
@@ -53,7 +62,7 @@ class Lane:
         self.fetcher.gathering.put = self.answered.append  # type: ignore[method-assign]
         publish(product)
         found = self.fetcher.look()
-        assert found is not None and len(found[0]) == 3
+        assert found is not None and len(found[0]) == taken
         self.fetcher.execute_job(*found)
 
     @property
@@ -157,14 +166,15 @@ def test_what_no_thread_can_be_found_for_is_handed_back_without_a_question(produ
 def recording(lane: Lane, monkeypatch: pytest.MonkeyPatch, number: int, error: BaseException) -> None:
     """What the answer to this claim changes cannot be recorded."""
     spec = lane.answered[0].answered.spec
-    record = spec.record
+    record_all = spec.record_all
+    assert record_all is not None
 
-    def fail(session: Any, subject_id: str, answer: Any) -> None:
-        if subject_id == lane.claims[number].id:
+    def fail(session: Any, answers: Sequence[tuple[str, Any]]) -> None:
+        if lane.claims[number].id in dict(answers):
             raise error
-        record(session, subject_id, answer)
+        record_all(session, answers)
 
-    monkeypatch.setitem(vars(spec), "record", fail)
+    monkeypatch.setitem(vars(spec), "record_all", fail)
 
 
 def test_a_batch_that_was_killed_between_two_settles_has_settled_none(
@@ -215,3 +225,94 @@ def test_one_that_lost_its_fence_is_late_and_the_others_are_settled(lane: Lane) 
     lane.product.work()
     assert lost.state["state"] == "submitted"
     assert len(lane.product.submits()) == 3
+
+
+CLAIM_LEFT = """
+    SELECT state, unconfirmed, notification, cycle, finished_at IS NOT NULL AS ended, filed
+      FROM travel_claims WHERE id = :id
+"""
+TEXT_LEFT = """
+    SELECT id, kind, cycle, channel, sender, recipient, personalisation, state, va_notify_id, finished_at,
+           sent_at IS NOT NULL AS sent FROM notifications WHERE subject_id = :id
+"""
+HISTORY_LEFT = """
+    SELECT what, moved_from, moved_to, actor, message_id, detail - 'notification' - 'case' AS detail
+      FROM outbox_history WHERE subject_id = :id AND what <> 'travel_claim.requested' ORDER BY id
+"""
+MESSAGE_LEFT = """
+    SELECT job, args, queue, upstream, subject_type, state, deadline_at - due_at AS limit, give_up_at - due_at AS end,
+           unresolved_since, request_id IS NOT NULL AS asked FROM outbox_messages WHERE subject_id = :id
+"""
+CASES_LEFT = "SELECT kind, closed_by, resolution FROM cases WHERE subject_id = :id"
+
+
+def left_by(product: Product, claim_id: str) -> list[Any]:
+    """All that stands in Postgres about a claim and its text, without ids."""
+    claim = product.rows(CLAIM_LEFT, id=claim_id)[0]._asdict()
+    text = product.rows(TEXT_LEFT, id=claim_id)[0]._asdict()
+    about_text = str(text.pop("id"))
+    sealed = [opened(claim.pop("filed")), opened(text.pop("recipient")), opened(text.pop("personalisation"))]
+    rows = [
+        product.rows(query, id=subject)
+        for subject in (claim_id, about_text)
+        for query in (HISTORY_LEFT, MESSAGE_LEFT, CASES_LEFT)
+    ]
+    return [claim, text, sealed, *[[row._asdict() for row in each] for each in rows]]
+
+
+def test_what_is_recorded_together_is_what_is_recorded_by_itself(product: Product) -> None:
+    alone, first, second = (file_claim(product, date=day).id for day in DAYS)
+    filing = Filing("submitted", "created", Filed("TC123456789012", "answered"))
+    with transaction() as session:
+        for claim_id in (alone, first):
+            open_case(session, "overdue", "travel_claim", claim_id)
+        travel_claims.record_filed(session, alone, filing)
+        travel_claims.record_all_filed(session, [(second, filing), (first, filing)])
+    day = "Jun 01"
+    texts = {claim_id: left_by(product, claim_id) for claim_id in (alone, first)}
+    for left in texts.values():
+        left[2][2]["appt_date"] = day
+    assert texts[first] == texts[alone]
+    by_one, by_all, delivered = (
+        str(product.value("SELECT id FROM notifications WHERE subject_id = :id", id=claim_id))
+        for claim_id in (alone, first, second)
+    )
+    with transaction() as session:
+        notifications.record_delivery(session, UUID(delivered), "delivered", None, actor="a callback")
+        notifications.record_sent(session, by_one, "known as")
+        notifications.record_all_sent(session, [(delivered, "another"), (by_all, "known as")])
+    texts = {claim_id: left_by(product, claim_id) for claim_id in (alone, first)}
+    for left in texts.values():
+        left[2][2]["appt_date"] = day
+    assert texts[first] == texts[alone]
+    assert texts[first][1]["state"] == "sent"
+    # What a callback said before counts.
+    assert [left_by(product, second)[1][name] for name in ("state", "va_notify_id")] == ["delivered", "another"]
+
+
+def test_a_lane_has_as_many_attempts_at_hand_as_any_other_whatever_its_threads(product: Product) -> None:
+    assert len({Bulkhead(queue).hands.most for queue in product.flows.queues}) == 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jobs.worker.Hands", lambda: Hands(2))
+        patch.setattr("jobs.worker.WAIT_SECONDS", 0.01)
+        lane = Lane(product, taken=2)
+        # 198 threads are free, and a pointer waits: but two are at hand.
+        assert (lane.fetcher.look(), lane.free_threads()) == (None, lane.bulkhead.spec.threads - 2)
+        asked: list[bool] = []
+
+        def take_when_the_call_is_away(call: Any, work: Any) -> Any:
+            asked.append(lane.bulkhead.hands.free > 0)
+            if len(asked) == 1:
+                found = lane.fetcher.look()
+                assert found is not None and len(found[0]) == 1
+                lane.fetcher.execute_job(*found)
+            return act(call, work)
+
+        spec = spec_of(travel_claims.SUBMIT.path)
+        act = spec.act
+        patch.setitem(vars(spec), "act", take_when_the_call_is_away)
+        lane.threads.run()
+        lane.threads.run()
+    assert (asked, lane.bulkhead.hands.full) == ([True, False, False], 3)
+    lane.settle()
+    assert (lane.bulkhead.hands.full, len(lane.product.filed())) == (0, 3)

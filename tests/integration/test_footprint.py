@@ -29,7 +29,7 @@ COSTS = {
     "relay, the claim": (8, 2),
     "job": (12, 2),
     "relay, the text": (8, 2),
-    "text": (9, 2),
+    "text": (8, 2),
     "callback": (6, 2),
     "relay, nothing to do": (2, 0),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,6 +20,10 @@ CHANGED = (
     *("outbox_messages", "outbox_attempts", "outbox_history", "outbox_breakers", "outbox_restores", "notifications"),
     *("travel_claims", "check_in_sessions", "idempotency_keys", "cases"),
 )
+LISTS = prepared("""
+    SELECT CAST(CAST(:ids AS uuid[]) AS text[]) AS ids, CAST(:numbers AS int[]) AS numbers,
+           CAST(:sealed AS bytea[])[1] = CAST(:first AS bytea) AS sealed
+""")
 KINDS = prepared("SELECT :part > 0 AS part, :whole + 1 AS whole, CAST(:name AS text) = 'x' AS named")
 
 
@@ -56,6 +61,14 @@ def test_a_parameter_is_never_rounded_to_what_stands_beside_it(product: Product)
         of_this = text("SELECT parameter_types[1:2]::text FROM pg_prepared_statements WHERE statement LIKE '%part%'")
         types = set(connection.execute(of_this).scalars())
         assert types == {'{"double precision",bigint}', '{bigint,"double precision"}'}
+
+
+def test_lists_are_what_they_are_made_of(product: Product) -> None:
+    ids = [str(uuid.uuid4())]
+    with product.app.app_context(), db.engine.connect() as connection:
+        for numbers in ([1, None], [None, None], []):
+            values = {"ids": ids, "numbers": numbers, "sealed": [b"\0", None], "first": b"\0"}
+            assert tuple(connection.execute(LISTS, values).one()) == (ids, numbers, True)
 
 
 def test_what_a_session_forgot_fails_once_as_postgres_away(product: Product) -> None:
