@@ -22,7 +22,7 @@ CHANGED = (
 )
 LISTS = prepared("""
     SELECT CAST(CAST(:ids AS uuid[]) AS text[]) AS ids, CAST(:numbers AS int[]) AS numbers,
-           CAST(:sealed AS bytea[])[1] = CAST(:first AS bytea) AS sealed
+           (CAST(:sealed AS bytea[]))[1] = CAST(:first AS bytea) AS sealed
 """)
 KINDS = prepared("SELECT :part > 0 AS part, :whole + 1 AS whole, CAST(:name AS text) = 'x' AS named")
 
