@@ -38,8 +38,12 @@ TOP_FOLDERS = ("wsgi", "jobs", "flaskapp", "outbox")
 FLOWS = ("check_in", "travel_claims", "intent_to_file", "form526", "travel_pay", "notifications", "cases", "webhooks")
 OPEN_TO_FLOWS = ("flaskapp.notifications.service", "flaskapp.cases.service")
 # A person who checked in requests a claim, so it may read who that is, and a form is posted under an ITF; never the
-# other way round.
-BUILT_ON = {"travel_claims": ("flaskapp.check_in",), "form526": ("flaskapp.intent_to_file",)}
+# other way round. Receivers of webhooks are told of a case in the words of its kind.
+BUILT_ON = {
+    "travel_claims": ("flaskapp.check_in",),
+    "form526": ("flaskapp.intent_to_file",),
+    "webhooks": ("flaskapp.cases.kinds",),
+}
 JOB_PATH = re.compile(r"jobs\.\w+\.\w+")
 
 

@@ -264,7 +264,8 @@ def document(app: Flask, keys: str = CAMEL) -> dict[str, Any]:
 
 
 def flows_of(app: Flask) -> Flows:
-    found: Flows = app.extensions["flows"]
+    """The registered ones; none in an application that has only routes."""
+    found: Flows = app.extensions.get("flows", Flows())
     return found
 
 
