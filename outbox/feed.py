@@ -77,6 +77,11 @@ def stop(db: Database) -> None:
     db.execute(STOP, {})
 
 
+def lock(db: Database) -> None:
+    """Let nobody read what happened before the caller's transaction ends."""
+    db.execute(LOCK, {})
+
+
 def take(db: Database, most: int = NUMBERS_AT_ONCE) -> list[Event] | None:
     """What happened since the last call, of so many numbers at most; None, at the price of one statement, while nobody
     follows.
@@ -88,7 +93,7 @@ def take(db: Database, most: int = NUMBERS_AT_ONCE) -> list[Event] | None:
     if not drawn:
         return None
     xid = db.execute(OWN_ID).scalar_one()
-    db.execute(LOCK, {})
+    lock(db)
     events: list[Event] = []
     for row in drawn:
         values = {"source": row.source, "last": row.last, "xid": xid, "most": most}

@@ -98,7 +98,9 @@ class Batch:
 
 
 def lock_table(session: DbSession) -> None:
-    """Nobody else adds or removes one meanwhile: the feed is on exactly while there is one."""
+    """Nobody else adds or removes one meanwhile: the feed is on exactly while there is one. The feed comes first, as
+    where it is read."""
+    feed.lock(session)
     session.execute(text("LOCK TABLE webhooks IN SHARE ROW EXCLUSIVE MODE"))
 
 

@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
 from sqlalchemy import text
 from standardwebhooks import Webhook, WebhookVerificationError
@@ -22,9 +23,12 @@ from flaskapp.audit.repair import repair_faults
 from flaskapp.audit.report import audit_recent
 from flaskapp.db import db, transaction
 from flaskapp.upstreams.transport import public
+from flaskapp.web.openapi import JSON, document
 from jobs.housekeeping import retain
 from outbox import breakers, feed, sync_calls
 from outbox.values import BreakerSettings
+from tests.described import closed
+from tests.integration.console_steps import logged_in, read
 from tests.integration.steps import command, file_claim, reconfigure, sweep
 from tests.product import ADA, Product, eventually
 
@@ -111,6 +115,15 @@ def listed(product: Product, *options: str) -> dict[str, dict[str, Any]]:
     return {each["id"]: each for each in json.loads(done.stdout)}
 
 
+def check_against_description(product: Product, bodies: list[dict[str, Any]]) -> None:
+    """Each body is as the description says, and so is the example of each kind."""
+    described = document(product.app)
+    kinds = {kind: each["post"]["requestBody"]["content"][JSON] for kind, each in described["webhooks"].items()}
+    for body in [*bodies, *(each["example"] for each in kinds.values())]:
+        schema = {**kinds[body["type"]]["schema"], "components": closed(described["components"])}
+        jsonschema_rs.Draft202012Validator(schema, validate_formats=True).validate(body)
+
+
 def case_kinds(product: Product, webhook: str) -> list[str]:
     query = "SELECT kind FROM cases WHERE subject_type = 'webhook' AND subject_id = :id AND closed_at IS NULL"
     return [row.kind for row in product.rows(query, id=webhook)]
@@ -157,6 +170,7 @@ def test_each_is_told_once_what_happened_signed_and_by_ids_only(product: Product
         old = str(int((sent - 2 * FIVE_MINUTES).timestamp()))
         with pytest.raises(WebhookVerificationError):
             Webhook(mine["secret"]).verify(body, {**headers, "webhook-timestamp": old, "webhook-signature": late})
+        check_against_description(product, [*told.bodies, *other.bodies])
         everything = b"".join(body for _, body in (*told.came, *other.came)).decode()
         personal = [value for value in vars(ADA).values() if isinstance(value, str) and len(value) > 2]
         assert len(personal) > 5 and [value for value in personal if value in everything] == []
@@ -220,7 +234,7 @@ def test_a_delivery_comes_again_under_its_id_and_a_secret_is_rotated_without_a_g
         assert product.value("SELECT count(*) FROM webhook_deliveries") == 0
 
 
-def test_a_dead_receiver_is_tried_alone_given_to_a_human_and_removed(product: Product) -> None:
+def test_a_dead_receiver_is_tried_alone_given_to_a_human_and_removed(product: Product, secrets_folder: Path) -> None:
     with receiving() as told, ExitStack() as later:
         dead = later.enter_context(receiving())
         gone = later.enter_context(receiving())
@@ -242,6 +256,9 @@ def test_a_dead_receiver_is_tried_alone_given_to_a_human_and_removed(product: Pr
         product.work()
         assert (case_kinds(product, lost), case_kinds(product, left)) == (["webhook_failing"], ["webhook_failing"])
         assert listed(product)[lost]["work"] == "parked" and audit_recent().clean
+        case = product.value("SELECT id FROM cases WHERE subject_id = :id", id=lost)
+        page = read(logged_in(product, secrets_folder), f"/ops/cases/{case}")
+        assert f"flask webhooks redeliver {lost}" in page
         dead.answers, seen = [], len(dead.came)
         assert command(product, "webhooks", "redeliver", lost).exit_code == 0
         product.work()
