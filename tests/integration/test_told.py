@@ -142,6 +142,8 @@ def test_each_is_told_once_what_happened_signed_and_by_ids_only(product: Product
         with transaction() as session:
             call = sync_calls.enter(session, "btsss", 1.0, "test")
             assert breakers.trip(session, call, "unavailable", BreakerSettings())
+        # Whoever comes now is told nothing of before.
+        add(product, other.url, "*")
         # Whoever writes may still commit an earlier number: until they end, nothing after it is read.
         with db.engine.begin() as elsewhere:
             elsewhere.execute(text("SELECT pg_current_xact_id()"))
