@@ -37,10 +37,11 @@ from flaskapp.travel_pay.flow import FLOW as TRAVEL_PAY
 from flaskapp.upstreams import build
 from flaskapp.web import cross_origin, errors, json_body, key_guard, openapi, passthrough, rate_limits, sign_in, waiting
 from flaskapp.web.application import Application
+from flaskapp.webhooks.flow import FLOW as WEBHOOKS
 from outbox import LedgerJob
 
 # A new flow is entered here, and nowhere else.
-REGISTERED = Flows(CHECK_IN, TRAVEL_CLAIMS, INTENT_TO_FILE, FORM526, TRAVEL_PAY, NOTIFICATIONS, CASES)
+REGISTERED = Flows(CHECK_IN, TRAVEL_CLAIMS, INTENT_TO_FILE, FORM526, TRAVEL_PAY, NOTIFICATIONS, CASES, WEBHOOKS)
 
 
 def create_app(config: Config, flows: Flows = REGISTERED) -> Flask:

@@ -56,6 +56,7 @@ UPSTREAMS = (
     "va_notify",
     "va_profile",
     "veis",
+    "webhooks",
 )
 
 # Limits of one call, and how long something may take at all: in seconds.
@@ -404,6 +405,19 @@ class Config:
     sts_total_seconds: float = setting(call_limit, 10.0, text="Total limit on one token exchange for a person.")
     va_profile_total_seconds: float = setting(call_limit, 10.0, text="Total limit on one VA Profile call.")
     check_in_total_seconds: float = setting(call_limit, 12.0, text="Total limit on one LoROTA or CHIP call.")
+    webhook_total_seconds: float = setting(call_limit, 10.0, text="Total limit on one delivery to a webhook.")
+    webhook_private_addresses: bool = setting(
+        yes_or_no,
+        False,
+        text="Let webhooks be told at addresses that are not public, and over plain http: for one machine, or where all"
+        " receivers are inside.",
+    )
+    webhook_keep_days: int = setting(
+        whole(1, MOST_DAYS),
+        30,
+        text="Days after its end for which a delivery to a webhook can be sent again; one that nobody takes is dropped"
+        " so long after it was due.",
+    )
     breaker_open_seconds: float = setting(
         call_limit, 15.0, text="How long a breaker stays open; doubled by a failed probe."
     )

@@ -17,7 +17,7 @@ from flaskapp.config import Config
 from flaskapp.db import DbSession
 from flaskapp.logs import detail_of_request
 from flaskapp.statemachine import StateMachine
-from outbox import Database, QueueSpec, add, add_all, begin, breakers, sql
+from outbox import Database, QueueSpec, add, add_all, audit, begin, breakers, sql
 
 # For periodic jobs, which call no upstream and have no messages.
 HOUSEKEEPING = QueueSpec("housekeeping", upstream=None, threads=2, depth=50)
@@ -240,12 +240,22 @@ class Subject:
 
 
 @dataclass(frozen=True)
+class Told:
+    """What receivers of webhooks are told of one kind: in words, the JSON schema of its `data`, an example of it."""
+
+    words: str
+    shape: dict[str, Any]
+    example: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Flow:
     """One flow whole.
 
     `notification_kinds` are the kinds that each of its senders sends; `unused_senders` says which of them need no
     template yet; `sms_senders` reads the SMS sender id of those that send texts. `sync_upstreams` are read in requests,
-    while a person waits, each with the name that people know it by.
+    while a person waits, each with the name that people know it by. `rules` are about its periodic work; each query
+    selects ids, each repair takes one. `tells` names what others can be told, by kind, of all registered flows.
     """
 
     name: str
@@ -256,6 +266,8 @@ class Flow:
     unused_senders: Callable[[Config], Collection[str]] = lambda config: ()
     sms_senders: Mapping[str, Callable[[Config], str]] = field(default_factory=dict)
     sync_upstreams: Mapping[str, str] = field(default_factory=dict)
+    rules: tuple[audit.LedgerRule, ...] = ()
+    tells: Callable[[Flows], Mapping[str, Told]] = lambda flows: {}
 
 
 class Flows:
@@ -289,6 +301,15 @@ class Flows:
     def sync_upstreams(self) -> dict[str, str]:
         """The upstreams that are read while a person waits, and what a person calls each."""
         return {name: spoken for flow in self.flows for name, spoken in flow.sync_upstreams.items()}
+
+    @cached_property
+    def work_rules(self) -> tuple[audit.LedgerRule, ...]:
+        return tuple(rule for flow in self.flows for rule in flow.rules)
+
+    @cached_property
+    def tells(self) -> dict[str, Told]:
+        """What receivers of webhooks can be told, by its kind."""
+        return {kind: told for flow in self.flows for kind, told in flow.tells(self).items()}
 
     @cached_property
     def breaker_limits(self) -> dict[str, int]:

@@ -28,6 +28,7 @@ from flaskapp.ops import minutes
 from flaskapp.ops.counters import count_ledger
 from flaskapp.ops.exports import tell_statsd
 from flaskapp.requeue import REOPEN_PATH
+from flaskapp.webhooks.service import fan_out
 from jobs.engine.runner import Process
 from jobs.periodic.give_up import give_up_overdue
 from jobs.periodic.isolated import ENOUGH, in_transaction, one_by_one, run_isolated
@@ -54,6 +55,8 @@ OLD_ROWS = {
     "operator_log_outs": "at < outbox_now() - interval '1 day'",
     "contact_discrepancies": """
         COALESCE(resolved_at, seen_at) < outbox_now() - make_interval(days => :keep_contact_days)""",
+    "webhook_deliveries": """
+        COALESCE(finished_at, created_at) < outbox_now() - make_interval(days => :webhook_keep_days)""",
 }
 DELETE_OLD = """
     DELETE FROM {table} WHERE ctid = ANY(ARRAY(
@@ -80,6 +83,7 @@ def sweep_locked() -> None:
             "stuck_documents": one_by_one(stuck_documents, open_found),
             "late_pairs": in_transaction(put_late_pairs_first),
             "overdue": one_by_one(overdue, open_found),
+            "webhooks": in_transaction(fan_out),
             "registries": partial(sweep_registries, redis),
             "counters": partial(count_ledger, db.engine),
             "tally": in_transaction(tally.refresh),
@@ -196,7 +200,11 @@ def in_batches(remove: Callable[[DbSession], int]) -> None:
 
 def delete_old(session: DbSession, table: str) -> int:
     config: Config = current_app.extensions["config"]
-    values = {"batch": retention.BATCH, "keep_contact_days": config.keep_contact_days}
+    values = {
+        "batch": retention.BATCH,
+        "keep_contact_days": config.keep_contact_days,
+        "webhook_keep_days": config.webhook_keep_days,
+    }
     result: Any = session.execute(text(DELETE_OLD.format(table=table, old=OLD_ROWS[table])), values)
     return int(result.rowcount)
 

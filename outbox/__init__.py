@@ -11,8 +11,8 @@ verb its noun: `attempts.park`, `holds.lift`. What `__all__` does not name is pr
 - **Describe:** `QueueSpec`, `BreakerSettings`. `metadata` and `schema` make the tables, `breakers.ensure_breakers` the
   circuit breakers. `NOW`, `Timestamp`, `one_of` and `NAMING` are for the application's tables beside them.
 - **Enqueue:** `add` in the caller's transaction; `begin` inserts the caller's row too, in one statement; `take_back`
-  deletes what had no effect; `write_history`. Each has that transaction's commit wait for the disk; `commit_durably`
-  does so for one that calls none of them.
+  deletes what had no effect; `hasten` has tried at once what waits; `write_history`. Whatever adds has that
+  transaction's commit wait for the disk; `commit_durably` does so for one that adds nothing.
 - **Deliver:** `Relay` moves work to Redis, `rq_side` takes its pointer from there, `LedgerJob` runs listed functions
   only. `rescue` keeps the heartbeats of workers (`beat`), and makes due again what a dead one left.
 - **Do:** `grant` gives one attempt, `grants.grant_all` one for each of many. One transaction settles it:
@@ -21,8 +21,8 @@ verb its noun: `attempts.park`, `holds.lift`. What `__all__` does not name is pr
   An answer whose fence is gone goes to `attempts.record_late`.
 - **Operate:** `parked` parks by hand and requeues (`parked.reopen`); `registries` shows parked work in RQ; `holds` keep
   a breaker open; `sync_calls` are calls without a message behind the same breakers.
-- **Read:** `messages`, `tally`, `timeline`, `forecast`, `counters`; `sql` has fragments for the application's own
-  queries.
+- **Read:** `messages`, `tally`, `timeline`, `forecast`, `counters`; `feed` gives what happened, once, to whoever has to
+  tell others; `sql` has fragments for the application's own queries.
 - **Connect:** a `Target` makes connections that are writable, limited and safe behind a pooler. A statement from
   `prepared` is planned once on each. `away` says which errors mean that Postgres is away, and why. `leases` let one
   process at a time do a piece of work.
@@ -44,6 +44,7 @@ from outbox import (
     breakers,
     counters,
     eras,
+    feed,
     forecast,
     grants,
     holds,
@@ -77,6 +78,7 @@ from outbox.write import (
     add_all,
     begin,
     commit_durably,
+    hasten,
     take_back,
     write_histories,
     write_history,
@@ -109,9 +111,11 @@ __all__ = [
     "connect_plainly",
     "counters",
     "eras",
+    "feed",
     "forecast",
     "grant",
     "grants",
+    "hasten",
     "holds",
     "leases",
     "messages",

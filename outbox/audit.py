@@ -21,11 +21,13 @@ from outbox.write import Database
 @dataclass(frozen=True)
 class Known:
     """What the audit has to know of the application: `served`, the queue of each job, and `limits`, how many calls at
-    once each upstream bears. Of an application that says nothing, rules about it find nothing."""
+    once each upstream bears. Of an application that says nothing, rules about it find nothing. `rules` are its own,
+    about periodic work: their queries and repairs take ids."""
 
     served: Mapping[str, QueueSpec] = field(default_factory=dict)
     limits: Mapping[str, int] = field(default_factory=dict)
     settings: BreakerSettings = breakers.DEFAULTS
+    rules: tuple[LedgerRule, ...] = ()
 
     @property
     def values(self) -> dict[str, Any]:
@@ -268,6 +270,18 @@ WORK_RULES = (
             OR (name = 'sweep' AND ran_at < clock_timestamp() - interval '5 minutes')""",
         then="A human starts the scheduler and a worker, or ends the process that holds the lease.",
     ),
+    # Looked for in ten minutes only: older than that, it was found before.
+    LedgerRule(
+        "feed_stands_still",
+        "others are to be told what happened, and what happened five minutes ago was not read for them",
+        """
+        SELECT 'feed' FROM outbox_counted c
+         WHERE c.source = 'feed_moves' AND EXISTS (
+               SELECT 1 FROM outbox_history h
+                WHERE h.at > outbox_now() - interval '15 minutes' AND h.at < outbox_now() - interval '5 minutes'
+                  AND h.id > c.upto)""",
+        then="A human ends the transaction that has been open for so long, or finds in the log why the sweep fails.",
+    ),
 )
 
 # A pointer counts as lost when it has been missing for longer than the relay needs to find that out.
@@ -287,7 +301,8 @@ def find_faults(db: Database, limit: int = 100, known: Known = NOTHING_KNOWN) ->
         for rule in MESSAGE_RULES
     ]
     listed += [f"(SELECT '{rule.name}', NULL, f.key, NULL FROM ({rule.query}) f (key))" for rule in BREAKER_RULES]
-    listed += [f"(SELECT '{rule.name}', NULL, NULL, f.key FROM ({rule.query}) f (key))" for rule in WORK_RULES]
+    of_work = (*WORK_RULES, *known.rules)
+    listed += [f"(SELECT '{rule.name}', NULL, NULL, f.key FROM ({rule.query}) f (key))" for rule in of_work]
     return [Fault(*row) for row in db.execute(text(" UNION ALL ".join(listed)), known.values).all()]
 
 

@@ -87,6 +87,12 @@ TAKE_BACK = text("""
     RETURNING id
 """)
 
+HASTEN = text("""
+    UPDATE outbox_messages SET state = 'ready', due_at = outbox_now()
+     WHERE subject_type = :subject_type AND subject_id = :subject_id AND state = 'later'
+    RETURNING pg_notify(:channel, '')::text
+""")
+
 WRITE_HISTORY = prepared(f"""
     INSERT INTO outbox_history (subject_type, subject_id, what, moved_from, moved_to, actor, message_id, detail)
     VALUES (:subject_type, :subject_id, :what, :moved_from, :moved_to, :actor, :message_id, CAST(:detail AS jsonb))
@@ -246,6 +252,11 @@ def take_back(db: Database, subject_type: str, subject_id: str) -> bool:
     One that is running, or whose last write may have happened, stays.
     """
     return bool(db.execute(TAKE_BACK, {"subject_type": subject_type, "subject_id": subject_id}).all())
+
+
+def hasten(db: Database, subject_type: str, subject_id: str) -> None:
+    """Have the subject's messages that wait for a later try tried at once."""
+    db.execute(HASTEN, {"subject_type": subject_type, "subject_id": subject_id, "channel": WAKE_CHANNEL})
 
 
 def write_history(

@@ -104,6 +104,7 @@ def environment(
         "CASE_OWNER_NOTIFICATION": OPERATOR,
         "METRICS_TOKEN": kept.operator_password,
         "INSECURE_COOKIES": "yes",
+        "WEBHOOK_PRIVATE_ADDRESSES": "yes",
         "TRUSTED_PROXIES": "0",
         # Servers of tests do not wait for the disk.
         "ALLOW_LOSSY_POSTGRES": "yes",

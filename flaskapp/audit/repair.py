@@ -191,10 +191,10 @@ def repair_faults(faults: list[ledger_audit.Fault], actor: str) -> list[Done]:
 
 
 def repair_fault(fault: ledger_audit.Fault, application: ledger_audit.Known, actor: str) -> RepairAction:
-    rule = LEDGER_RULES[fault.rule]
+    rule = {**LEDGER_RULES, **{rule.name: rule for rule in application.rules}}[fault.rule]
     if rule.repair is None:
         return f"left to a human: {rule.then}", False
-    key = fault.upstream if fault.message_id is None else fault.message_id
+    key = next(each for each in (fault.message_id, fault.upstream, fault.work) if each is not None)
     with transaction() as session:
         if rule.repair(session, key, application):
             return rule.then, True

@@ -209,7 +209,8 @@ def known() -> ledger_audit.Known:
     """What the ledger's own rules have to know of this application."""
     registered = flows()
     served = {path: work.queue for path, work in registered.works.items()}
-    return ledger_audit.Known(served, registered.breaker_limits, breaker_settings(settings()))
+    limits = registered.breaker_limits
+    return ledger_audit.Known(served, limits, breaker_settings(settings()), registered.work_rules)
 
 
 def audit_recent(limit: int = LIMIT) -> Report:

@@ -154,4 +154,18 @@ KINDS = {
         " out upstream what is true, correct it, and close: a closed case counts as explained.",
         stays=True,
     ),
+    "webhook_failing": Kind(
+        "A receiver of webhooks has taken nothing for three days, or says that it is gone. What it is to be told waits,"
+        " up to the time for which deliveries are kept.",
+        "Inform the people who run it (`flask webhooks list` says which). `flask webhooks test ID` shows what it"
+        " answers. When it is there again, `flask webhooks redeliver ID` sends all that waits, and the case closes"
+        " itself; if it is gone for good, `flask webhooks remove ID`.",
+    ),
+    "webhook_refused": Kind(
+        "A receiver of webhooks refused a delivery for three days and took others. It was not told what the delivery"
+        " says.",
+        "Ask the people who run it why (the case's details name the delivery). `flask webhooks redeliver ID` sends it"
+        " once more, under the same id. Close the case when they have it, or do without it.",
+        stays=True,
+    ),
 }

@@ -29,7 +29,7 @@ SEND_ALERT = Work(
 CASE_SUBJECT = Subject(SUBJECT, case_owner=lambda config: config.case_owner_notification, overdue=False)
 # A command in a playbook, and whose id it takes.
 COMMAND = re.compile(r"`flask ([a-z-]+) [^`]*`")
-ABOUT = {"documents": "form526_document", "itf": "intent_to_file"}
+ABOUT = {"documents": "form526_document", "itf": "intent_to_file", "webhooks": "webhook"}
 ENDED = [name for name, kind in KINDS.items() if not kind.stays]
 
 # What has been late since `{since}` and has no such case, or is late anew: beyond a date that was not reached when its

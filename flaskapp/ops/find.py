@@ -17,6 +17,8 @@ from flaskapp.db import DbSession
 from flaskapp.flows import Subject
 from flaskapp.logs import REQUEST_ID
 from flaskapp.subjects import states_of
+from flaskapp.webhooks.models import Webhook
+from flaskapp.webhooks.service import SUBJECT as WEBHOOK
 from outbox import rq_side, timeline
 
 CASE, MESSAGE, ACCOUNT = "case", "message", "account"
@@ -90,6 +92,9 @@ def candidates(session: DbSession, wanted: str, kinds: tuple[str, ...]) -> Itera
     if bounds is not None and is_wanted(ACCOUNT):
         accounts = select(Account.id).where(Account.id.between(*bounds)).limit(MOST)
         yield from (Found(ACCOUNT, str(each), "sign-in account") for each in session.execute(accounts).scalars())
+    if bounds is not None and WEBHOOK in kinds:
+        webhooks = select(Webhook.id).where(Webhook.id.between(*bounds)).limit(MOST)
+        yield from (Found(WEBHOOK, str(each), "webhook") for each in session.execute(webhooks).scalars())
     if is_wanted(MESSAGE):
         yield from by_message(session, wanted)
     for about in timeline.requested_by(session, wanted, MOST) if REQUEST_ID.fullmatch(wanted) else []:

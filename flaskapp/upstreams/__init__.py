@@ -31,6 +31,7 @@ from flaskapp.upstreams.travel_pay.reads import TravelPayClient
 from flaskapp.upstreams.va_notify import VANotifyClient
 from flaskapp.upstreams.va_profile import VAProfileClient
 from flaskapp.upstreams.veis import VEISClient
+from flaskapp.upstreams.webhooks import WebhookClient
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Upstreams:
     travel_pay_filing: TravelPayFilingClient
     va_profile: VAProfileClient
     alerts: AlertClient
+    webhooks: WebhookClient
 
 
 def build(config: Config, redis: Redis) -> Upstreams:
@@ -84,6 +86,7 @@ def build(config: Config, redis: Redis) -> Upstreams:
         travel_pay_filing=TravelPayFilingClient(config, http, travel_pay_auth),
         va_profile=VAProfileClient(config, http),
         alerts=AlertClient(config, http),
+        webhooks=WebhookClient(config),
     )
 
 

@@ -37,12 +37,13 @@ from werkzeug.http import http_date
 from werkzeug.routing import Rule
 
 from flaskapp.config import Config
+from flaskapp.flows import Flows, Told
 from flaskapp.web import access
 from flaskapp.web.access import Access
 from flaskapp.web.cross_origin import PAGE_POLICY
 from flaskapp.web.errors import DETAILS, ERRORS_SHAPE, Problem, add_page_prefix, entry, under_pages
 from flaskapp.web.inflection import to_camel, with_keys
-from flaskapp.web.shapes import OBJECT, TEXT, Shape, any_of, thing, word
+from flaskapp.web.shapes import OBJECT, TEXT, TIMESTAMP, WHOLE, Shape, any_of, said, thing, word
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -77,9 +78,22 @@ TAGS = {
     "Form 526": "The disability form, its files, and what becomes of each.",
     "Travel pay": "Claims, documents and appointments of signed-in travelers.",
     "VANotify": "What VANotify tells us.",
+    "Webhooks": "What receivers are told that an operator has added.",
     "Service": "Whether the service runs.",
     "Documentation": "This description.",
 }
+WEBHOOKS = "Webhooks"
+DELIVERY_HEADERS = [
+    {"name": name, "in": "header", "required": True, "schema": TEXT, "description": words}
+    for name, words in (
+        ("webhook-id", "The same whenever this delivery is sent: by it, duplicates are known."),
+        ("webhook-timestamp", "When it was sent, in seconds since 1970. Refuse what is older than five minutes."),
+        (
+            "webhook-signature",
+            "`v1,` and the base64 of an HMAC-SHA256 of id, timestamp and body; several with a blank.",
+        ),
+    )
+]
 PASSED_ON = "An upstream refuses: with its own status and code."
 EXAMPLES = Path(__file__).with_name("examples.json")
 
@@ -236,13 +250,52 @@ def document(app: Flask, keys: str = CAMEL) -> dict[str, Any]:
     written = spec.to_dict()
     components = dict(written.get("components", {}).get("schemas", {}))
     paths = hoisted(written["paths"], components)
+    told = hoisted({kind: {"post": delivery(kind, each)} for kind, each in flows_of(app).tells.items()}, components)
+    tags |= {WEBHOOKS: None} if told else {}
     schemas = {name: browsers_patterns(spelled(schema, keys)) for name, schema in sorted(components.items())}
     described_tags = [{"name": name, "description": TAGS.get(name, name)} for name in sorted(tags)]
     return {
         **written,
         "paths": paths,
+        **({"webhooks": told} if told else {}),
         "tags": described_tags,
         "components": {"schemas": schemas, "securitySchemes": proofs},
+    }
+
+
+def flows_of(app: Flask) -> Flows:
+    """The registered ones; none in an application that has only routes."""
+    found: Flows = app.extensions.get("flows", Flows())
+    return found
+
+
+def delivery(kind: str, told: Told) -> dict[str, Any]:
+    """What a receiver of webhooks is sent of one kind. It has no key of two words, so there is one spelling."""
+    example = {"type": kind, "timestamp": "2026-11-30T19:47:05.123456Z", "sequence": 4711, "data": told.example}
+    fields = {
+        "type": word(kind),
+        "timestamp": said(TIMESTAMP, "When it happened."),
+        "sequence": said(WHOLE, "Grows from delivery to delivery of one receiver, in the order of what happened."),
+        "data": told.shape,
+    }
+    named = "".join(part.capitalize() for part in re.split(r"[._]", kind))
+    return {
+        "operationId": to_camel(f"told_{kind.replace('.', '_')}"),
+        "summary": told.words,
+        "description": f"{told.words} Sent to receivers that an operator has added (docs/webhooks.md).",
+        "tags": [WEBHOOKS],
+        "security": [],
+        "parameters": DELIVERY_HEADERS,
+        "requestBody": {
+            "required": True,
+            "content": {JSON: {"schema": thing(f"{named}Delivery", fields), "example": example}},
+        },
+        "responses": {
+            "2XX": {"description": "Taken; it is not sent again."},
+            "410": {"description": "This receiver is gone: nothing more is sent until an operator says so."},
+            "4XX": {"description": "This delivery is refused, and tried again for three days."},
+            "default": {"description": "Not now: everything waits, and is tried again for three days."},
+        },
     }
 
 

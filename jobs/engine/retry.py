@@ -37,6 +37,8 @@ TRAVEL_PAY_STEP = TRAVEL_CLAIM
 # Seven tries within the hour of a cycle; the next cycle polls anyway.
 DOCUMENT_POLL = Schedule(delays=(15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0), budget_seconds=HOUR)
 NOTIFICATION = Schedule(delays=tuple(float(n**4 + 15) for n in range(14)), budget_seconds=25 * HOUR)
+# After nobody answered at a receiver of webhooks: seconds at first, two hours in the end, for three days.
+WEBHOOK = Schedule(delays=tuple(min(7_200.0, 5.0 * 6**n) for n in range(6)), budget_seconds=3 * 24 * HOUR)
 ALERT = Schedule(delays=(10.0, 30.0, 60.0, 300.0, 900.0), budget_seconds=7 * 24 * HOUR)
 
 # A look-up follows soon after a lost reply, and again when the upstream must have finished with the call.

@@ -10,10 +10,11 @@ import pytest
 from sqlalchemy import text
 from werkzeug.security import generate_password_hash
 
-from flaskapp.db import db
+from flaskapp.db import db, transaction
 from flaskapp.keys import passes, places
 from flaskapp.keys.checks import KeyWatch
 from flaskapp.ops.commands import NEED_RIGHT_KEYS
+from flaskapp.webhooks import service as webhooks
 from jobs import processes
 from jobs.engine.runner import Process
 from tests.edge_app import csrf_of, log_in
@@ -56,6 +57,8 @@ def stored_everywhere(product: Product) -> None:
         INSERT INTO contact_discrepancies (id, account_id, field, masked, digest)
         SELECT gen_random_uuid(), a.id, 'phone', c.identity, 'x' FROM accounts a, travel_claims c LIMIT 1 RETURNING 1
     """)
+    with transaction() as session:
+        webhooks.rotate(session, webhooks.add(session, "https://example.com", ["case.opened"], "test").id, "test")
 
 
 # -- wrong keys ---------------------------------------------------------------

@@ -172,8 +172,9 @@ class Vouching(STSClient):
 
 
 OPERATIONS = [(client, name) for client, each in calls(HTTP(1)).items() for name in each]
-# Their answers are mapped for the page one by one (contract: travel 1.1, 1.3); the keys are read from a public page.
-ELSEWHERE = {"lorota", "chip", "sign_in_keys"}
+# Their answers are mapped for the page one by one (contract: travel 1.1, 1.3); the keys are read from a public page. A
+# refusal of a receiver of webhooks is final for nothing, and its job decides what it is about.
+ELSEWHERE = {"lorota", "chip", "sign_in_keys", "webhooks"}
 WRITES = {"submit_claim", "send_sms", "send_email", "create_itf", "upload", "submit", "create_claim", "add_mileage"}
 WRITES |= {"submit_begun_claim"}
 

@@ -28,13 +28,29 @@ from flaskapp.ops.commands import (
     release,
     show,
     travel_pay,
+    webhooks,
 )
 from flaskapp.ops.find import NotFound
+from flaskapp.webhooks.service import NoSuchWebhook
 from outbox import away
 
 log = logging.getLogger("flaskapp.ops.commands")
 
-MODULES = (release, after_restore, show, ledger, audit, breakers, itf, documents, travel_pay, accounts, keys, docs)
+MODULES = (
+    release,
+    after_restore,
+    show,
+    ledger,
+    audit,
+    breakers,
+    itf,
+    documents,
+    travel_pay,
+    accounts,
+    keys,
+    docs,
+    webhooks,
+)
 # An act of an operator writes, too. The others must run whatever the keys are: they say what is wrong, or read nothing
 # that is stored.
 NEED_RIGHT_KEYS: tuple[click.Command, ...] = (
@@ -46,6 +62,7 @@ NEED_RIGHT_KEYS: tuple[click.Command, ...] = (
     documents.documents_cli,
     travel_pay.travel_pay_cli,
     accounts.accounts_cli,
+    webhooks.webhooks_cli,
     after_restore.after_restore,
     show.show_anything,
 )
@@ -75,7 +92,7 @@ def for_people(callback: Callable[..., Any] | None) -> Callable[..., Any]:
                 return callback(*args, **options)
             except (click.ClickException, click.exceptions.Exit, click.Abort):
                 raise
-            except (NotFound, NoSuchCase) as error:
+            except (NotFound, NoSuchCase, NoSuchWebhook) as error:
                 raise click.ClickException(str(error)) from error
             except Exception as error:
                 log.debug("command failed", exc_info=error, extra={"event": "command.failed"})

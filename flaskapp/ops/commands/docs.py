@@ -105,11 +105,12 @@ def audit_rules_page(flows: Flows) -> str:
     subjects = [
         (rule.name, rule.words, rule.repair.value) for rule in (*OF_SUBJECTS, *OF_THE_GONE, *flows.own_rules.values())
     ]
+    of_work = (*ledger_audit.WORK_RULES, *flows.work_rules)
     tables = [
         table("Submissions and notifications", subjects),
         table("Messages", [(rule.name, rule.words, rule.then) for rule in ledger_audit.MESSAGE_RULES]),
         table("Circuit breakers", [(rule.name, rule.words, rule.then) for rule in ledger_audit.BREAKER_RULES]),
-        table("Periodic work", [(rule.name, rule.words, rule.then) for rule in ledger_audit.WORK_RULES]),
+        table("Periodic work", [(rule.name, rule.words, rule.then) for rule in of_work]),
         table("Redis", [(name, REDIS_WORDS[name], did) for name, (did, _) in OF_REDIS.items()]),
     ]
     return RULES + "\n".join(tables)

@@ -175,11 +175,14 @@ class LimitedHTTPConnection(HTTPConnection):
         call: Call = _current.call
         seconds = max(0.0, min(self.timeout or 0.0, call.ends_at - time.monotonic()))
         try:
-            sock = connect_within(seconds, super()._new_conn)
+            sock = connect_within(seconds, self._reach)
         except TimeoutError as error:
             raise ConnectTimeoutError(self, "not connected within the limit") from error
         call.hold(sock)
         return sock
+
+    def _reach(self) -> socket.socket:
+        return super()._new_conn()
 
     def _tunnel(self) -> None:
         # What is written here is addressed to the proxy; the upstream has seen nothing yet.

@@ -66,6 +66,7 @@ class Outgoing:
     json: Any = None
     form: Mapping[str, str] | None = None
     stream: StreamedBody | None = None
+    content: bytes | None = None
     params: Mapping[str, str] | None = None
     unquoted: tuple[str, ...] = ()
     largest_body: int = LARGEST_BODY
@@ -117,16 +118,22 @@ class HTTP:
     """A pool of connections for one process, safe for `pool_size` threads at once.
 
     `connect_seconds` covers name resolution and every address of the host together. Upstreams in `told` are told the id
-    of the request that asked for a call, and its trace.
+    of the request that asked for a call, and its trace. `adapter` makes the connections.
     """
 
-    def __init__(self, connect_seconds: float, pool_size: int = 100, told: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        connect_seconds: float,
+        pool_size: int = 100,
+        told: frozenset[str] = frozenset(),
+        adapter: type[LimitedAdapter] = LimitedAdapter,
+    ) -> None:
         self._told = told
         self._connect_seconds = connect_seconds
         self._session = _Session()
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, LimitedAdapter(pool_connections=16, pool_maxsize=pool_size))
+            self._session.mount(scheme, adapter(pool_connections=16, pool_maxsize=pool_size))
 
     def call(self, outgoing: Outgoing) -> Answer:
         """The answer, unless it says "slow down" or "I failed": those raise Throttled, Unanswered or Unavailable."""
@@ -191,7 +198,7 @@ class HTTP:
             outgoing.url,
             headers=dict(outgoing.headers),
             json=outgoing.json,
-            data=outgoing.form if outgoing.stream is None else outgoing.stream,
+            data=next((each for each in (outgoing.stream, outgoing.content) if each is not None), outgoing.form),
             params=outgoing.params,
             auth=_as_it_is,
             timeout=(min(self._connect_seconds, outgoing.total_seconds), outgoing.total_seconds),
