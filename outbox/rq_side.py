@@ -7,7 +7,8 @@ Every function that is given a connection or a queue raises RedisError when Redi
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -51,6 +52,7 @@ return {ids, jobs, redis.call('LLEN', KEYS[1])}
 # Of the fields of a job's hash: when it was made, and what no other job has.
 TIMES = ("created_at", "enqueued_at")
 OWN = ("data", "description")
+OWN_READ = tuple(name.encode() for name in OWN)
 # Pointers behind each other in one list, each with the hash of its job: fields that all of them share, and two of its
 # own. RQ sends three commands for each job; this is one for all of them.
 PUSH = """
@@ -250,7 +252,7 @@ def take(queue: Queue, most: int) -> tuple[list[LedgerJob], int]:
         if not taken:
             return [], 0
         ids, hashes, left = taken
-        found = [(text, read_job(queue, text, fields)) for text, fields in zip(texts(ids), hashes, strict=True)]
+        found = list(read_jobs(queue, texts(ids), hashes))
         for identifier, job in found:
             if job is None:
                 redis.lrem(queue.intermediate_queue_key, 1, identifier)
@@ -259,11 +261,34 @@ def take(queue: Queue, most: int) -> tuple[list[LedgerJob], int]:
             return jobs, left
 
 
-def read_job(queue: Queue, identifier: str, fields: Sequence[bytes]) -> LedgerJob | None:
-    """The job that a hash stands for, given as names and values in turn; None for one that nobody can read."""
+def read_jobs(
+    queue: Queue, identifiers: Sequence[str], hashes: Sequence[Sequence[bytes]]
+) -> Iterator[tuple[str, LedgerJob | None]]:
+    """The jobs that these hashes stand for, given as names and values in turn; None for one that nobody can read.
+
+    RQ reads the first of those that were pushed together. Of the others only their own fields are read.
+    """
+    pushed_with: dict[tuple[tuple[bytes, bytes], ...], LedgerJob] = {}
+    for identifier, fields in zip(identifiers, hashes, strict=True):
+        found = dict(zip(fields[::2], fields[1::2], strict=True))
+        shared = tuple(item for item in found.items() if item[0] not in OWN_READ)
+        data, description = (found.get(name, b"") for name in OWN_READ)
+        like = pushed_with.get(shared)
+        if like is None or read_job_id(identifier) is None or not data.startswith(b"["):
+            job = read_job(queue, identifier, found)
+            if job is not None:
+                pushed_with[shared] = job
+        else:
+            job = copy(like)
+            job.id, job.data, job.description = identifier, data, description.decode()
+        yield identifier, job
+
+
+def read_job(queue: Queue, identifier: str, fields: Mapping[bytes, bytes]) -> LedgerJob | None:
+    """The job that RQ reads from a hash; None for one that it cannot read."""
     job = LedgerJob(identifier, connection=queue.connection)
     try:
-        job.restore(dict(zip(fields[::2], fields[1::2], strict=True)))
+        job.restore(fields)
     except Exception as error:
         log.warning("no job", extra={"event": "outbox.no_job", "queue": queue.name, "error": type(error).__name__})
         return None
