@@ -12,21 +12,30 @@ BENCH_READY := $(VENV)/ready-for-bench
 # A run starts Python dozens of times, so compiled code is kept, even if the caller's environment says otherwise.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run shell demo test browser endurance faults bench bench-flows day simulate chaos chaos-hosts audit-dependencies docs api examples tools \
+.PHONY: run shell demo test browser endurance faults bench bench-flows day simulate chaos chaos-hosts audit-dependencies docs api examples tools tour \
 	clean
 
-# uv installs the same pins in a fraction of the time, where it is installed.
-install = $(if $(shell command -v uv),uv pip install --quiet --python $(1),$(1) -m pip install --quiet --disable-pip-version-check) -r $(2)
+# A newcomer waits for this. uv installs the same pins in a fraction of the time, where it is installed. Else the pip that
+# Python has installs them from outside: to put a pip into the environment takes 8 s of a processor. The lists name all that
+# they need, which a test holds. What is imported is compiled then; to compile all of it took 10 s.
+PIP_OPTIONS := --quiet --disable-pip-version-check --no-deps --no-compile
+define install
+	if command -v uv > /dev/null; then uv pip install --quiet --no-deps --python $(1) -r $(2); \
+	elif $(PYTHON) -m pip --python $(1) --version > /dev/null 2>&1; then \
+	    $(PYTHON) -m pip --python $(1) install $(PIP_OPTIONS) -r $(2); \
+	else $(1) -m ensurepip > /dev/null && $(1) -m pip install $(PIP_OPTIONS) -r $(2); fi
+endef
 
 $(RUN_READY): requirements.txt requirements-run.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Surefile needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else 0'
-	@echo "Setting up $(VENV) (once; about a minute) ..."
-	@$(PYTHON) -m venv $(VENV)
+	@echo "Setting up $(VENV) (once; less than a minute) ..."
+	@$(PYTHON) -m venv --without-pip $(VENV)
 	@$(call install,$(BIN)/python,requirements-run.txt)
 	@touch $(RUN_READY)
 
 $(READY): $(RUN_READY) requirements-watch.txt requirements-dev.txt
 	@echo "Adding to it what tests need (once) ..."
+	@test -x $(BIN)/pip || $(BIN)/python -m ensurepip > /dev/null
 	@$(call install,$(BIN)/python,requirements-dev.txt)
 	@touch $(READY)
 
@@ -55,7 +64,7 @@ test: $(READY) $(TOOLS_READY) ## format, lint, types and every test
 	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder; tests=$$?; \
 	wait $$types && exit $$tests
 
-browser:        ## a Chromium for the tests of the console, from the distribution's packages
+browser:        ## a Chromium for the tests of the pages, from the distribution's packages
 ifneq ($(CHROMIUM),)
 	@echo "$(CHROMIUM) is here"
 else
@@ -112,6 +121,9 @@ examples: $(READY) ## keep real answers as the examples of the API's description
 
 audit-dependencies: $(READY) ## known weaknesses of the pinned packages, without those in accepted-findings.toml; needs the network
 	@$(BIN)/python -m sandbox dependencies $(if $(OSV_URL),--osv-url $(OSV_URL))
+
+tour: $(READY) ## the pictures of docs/tour.md, made anew with a Chromium; takes minutes
+	@$(BIN)/python -m tests.tour
 
 docs: $(RUN_READY) ## write the pages of docs/ that are generated from code
 	@$(BIN)/python -m sandbox docs

@@ -69,8 +69,9 @@ def greet() -> ResponseReturnValue | None:
     if request.method == "POST" and origin not in (None, request.host_url.rstrip("/")):
         return Response("This form was sent by another page.\n", 403, content_type="text/plain")
     session["visitor"], g.visitor = current.site().visitors.of(session.get("visitor"))
-    if request.args.get("lang") in LANGUAGES:
-        g.visitor.language = request.args["lang"]
+    g.language = request.args["lang"] if request.args.get("lang") in LANGUAGES else g.visitor.language
+    if not current.is_look():
+        g.visitor.language = g.language
     return None
 
 
@@ -83,7 +84,7 @@ def secure(response: Response) -> Response:
 
 def shared() -> dict[str, Any]:
     """What every page is given. `phone` is asked for by the page that shows it."""
-    if "visitor" not in g:
+    if "language" not in g:
         return {}
     return {
         "t": current.words(),
@@ -115,7 +116,7 @@ def show_trouble(trouble: Trouble) -> ResponseReturnValue:
 def show_http_error(error: HTTPException) -> ResponseReturnValue:
     if error.response is not None:
         return error.response
-    if "visitor" not in g:
+    if "language" not in g:
         return error.get_response()
     kind = "not_there" if error.code == 404 else "too_large" if error.code == 413 else "ours"
     return render_template("trouble.html", trouble=Trouble(kind), here=None), error.code or 500

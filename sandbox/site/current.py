@@ -42,7 +42,14 @@ def visitor() -> Visitor:
 
 
 def words() -> Words:
-    return Words(visitor().language)
+    language: str = g.language
+    return Words(language)
+
+
+def is_look() -> bool:
+    """Whether a script looks for news of a page that is shown already. It chooses no language, and is told nothing that
+    is said only once: another page may be the one to say it."""
+    return request.headers.get("X-Requested-With") == "fetch"
 
 
 def person() -> Veteran:
@@ -118,7 +125,7 @@ def back(
 def note_of(form: str) -> dict[str, Any]:
     """What `back` left for this page, once."""
     empty: dict[str, Any] = {"errors": {}, "trouble": None, "field": None}
-    return visitor().notes.pop(form, empty)
+    return empty if is_look() else visitor().notes.pop(form, empty)
 
 
 def missing(form: dict[str, Any], *names: str) -> dict[str, str]:

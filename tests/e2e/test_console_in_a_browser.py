@@ -6,14 +6,12 @@ One browser and one product serve all of it. Screenshots go to build/console.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from jobs import housekeeping
 from jobs.periodic.scheduler import LedgerScheduler
@@ -21,24 +19,15 @@ from sandbox.databases import TemplateDatabase
 from sandbox.servers import EmbeddedValkey
 from sandbox.settings import OPERATOR, kept_secrets
 from sandbox.upstreams.serve import Upstreams
+from tests.e2e.chromium import BY_SIZE, check_at, give_axe, needs_chromium, opened, reach
 from tests.integration.restore_steps import product_on
 from tests.integration.steps import file_claim, listening, reconfigure
 from tests.product import Product
 
-BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: `make browser` installs it or says how")
+pytestmark = needs_chromium
 
 PICTURES = Path(__file__).parents[2] / "build" / "console"
-# What a size or a scheme changes of a page that was wholly looked at once in each scheme.
-BY_SIZE = {"runOnly": ["scrollable-region-focusable", "target-size", "link-in-text-block"]}
 SIZES = [(320, "dark", {}), (1280, "light", {}), (390, "light", BY_SIZE), (1280, "dark", BY_SIZE)]
-# What makes the page itself wider than its window.
-TOO_WIDE = """document.documentElement.scrollWidth <= innerWidth ? [] :
-    [...document.querySelectorAll('body *')].filter((each) => !each.closest('.scroll, pre')
-        && each.getBoundingClientRect().right > innerWidth).map((each) => each.outerHTML.slice(0, 120))"""
-# A page is busy for as long as a busy machine needs.
-PATIENCE_MS = 120_000
 
 
 @pytest.fixture(scope="module")
@@ -53,57 +42,22 @@ def product(
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        # Without a sandbox of its own, as in containers: it is shown our own pages only.
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield started
-        started.close()
-
-
-@pytest.fixture(scope="module")
 def page(product: Product, browser: Browser) -> Iterator[Page]:
-    """A page of the console before its log-in. Whatever its console says is an error: a refused script or style."""
-    with listening(product.app) as url:
-        # Without transitions, in the midst of which axe would measure colours.
-        window = {"width": 1280, "height": 900}
-        context = browser.new_context(base_url=url, viewport=window, reduced_motion="reduce")  # type: ignore[arg-type]
-        context.set_default_timeout(PATIENCE_MS)
-        opened = context.new_page()
-        said: list[str] = []
-        opened.on("console", lambda message: said.append(message.text))
-        opened.goto("/ops/")
-        yield opened
-        context.close()
-    # A page that says no is shown, and the browser mentions its status.
-    assert [words for words in said if not words.startswith("Failed to load resource")] == []
+    """A page of the console before its log-in."""
+    with listening(product.app) as url, opened(browser, url, viewport={"width": 1280, "height": 900}) as shown:
+        shown.goto("/ops/")
+        yield shown
 
 
 def without_faults(page: Page, name: str) -> None:
     """No fault that axe finds, and nothing wider than the window, at any size."""
     PICTURES.mkdir(parents=True, exist_ok=True)
-    page.evaluate(Axe().axe_script)
+    give_axe(page)
     for width, scheme, rules in SIZES:
-        page.set_viewport_size({"width": width, "height": 900})
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        faults = page.evaluate(
-            "async (rules) => (await axe.run({resultTypes: ['violations'], ...rules})).violations", rules
-        )
-        assert not faults, (name, width, scheme, [(each["id"], each["nodes"][0]["html"]) for each in faults])
-        assert page.evaluate(TOO_WIDE) == [], (name, width)
+        check_at(page, width, rules, (name, scheme))
         if not rules:
             page.screenshot(path=PICTURES / f"{name}-{width}-{scheme}.png", full_page=True)
-
-
-def reach(page: Page, selector: str) -> None:
-    """Go to this element with the tab key alone, and see that focus is shown there."""
-    for _ in range(200):
-        page.keyboard.press("Tab")
-        if page.evaluate("(selector) => document.activeElement.matches(selector)", selector):
-            outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
-            assert outline != "none", selector
-            return
-    raise AssertionError(f"{selector} is not reached")
 
 
 def test_a_log_in_by_the_keyboard_alone(page: Page, secrets_folder: Path) -> None:

@@ -182,6 +182,15 @@ def test_pages_can_be_used_by_everybody_and_say_what_to_do_when_nothing_answers(
     assert page.xpath("//input[@id='last_name']/@value") == ["O'Dell"]
 
 
+def test_a_look_for_news_takes_nothing_from_the_page_that_a_person_reads(alone: FlaskClient) -> None:
+    place, look = f"/check-in/{ADA.uuid}", {"X-Requested-With": "fetch"}
+    alone.get("/?lang=es")
+    assert alone.post(place, data={}).status_code == 303
+    seen = check_page(alone.get(f"{place}?lang=en", headers=look).data, "en")
+    assert seen.xpath("//*[@id='errors']") == []
+    assert check_page(alone.get(place).data, "es").xpath("//*[@id='errors']")
+
+
 def test_headers_are_strict_and_forms_of_other_pages_are_refused(alone: FlaskClient) -> None:
     page = alone.get("/")
     policy = page.headers["Content-Security-Policy"]

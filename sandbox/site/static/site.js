@@ -13,7 +13,10 @@ function exchange(part, fresh) {
 async function look() {
   if (document.hidden) return;
   try {
-    const reply = await fetch(location.href, { headers: { "X-Requested-With": "fetch" } });
+    // In the language of this page, whatever another window has chosen since.
+    const here = new URL(location.href);
+    here.searchParams.set("lang", document.documentElement.lang);
+    const reply = await fetch(here, { headers: { "X-Requested-With": "fetch" } });
     if (!reply.ok) return;
     const page = new DOMParser().parseFromString(await reply.text(), "text/html");
     for (const part of document.querySelectorAll("[data-live]")) {
