@@ -15,6 +15,7 @@ from flaskapp.cases.kinds import KINDS
 from flaskapp.cases.models import Case
 from flaskapp.current import flows
 from flaskapp.db import transaction
+from flaskapp.ops import synthetic
 from flaskapp.ops.activity import activity
 from flaskapp.ops.health import standing_still
 from flaskapp.ops.home import link, panel
@@ -71,6 +72,7 @@ def needs() -> Mapping[str, Any]:
         shut = [each for each in breakers.all_breakers(session, flows().breaker_limits) if each.open_until]
         past = session.execute(DAYS_AT_RISK).one().past
         standing = standing_still(session)
+        late = [each.flow.replace("_", " ") for each in synthetic.standings(session) if each.late]
     missed = sum(line.missed + line.will_miss for line in lines)
     inbox, list_of_breakers = url_for("ops_cases.inbox"), url_for("ops_breakers.overview")
     found = [
@@ -78,6 +80,11 @@ def needs() -> Mapping[str, Any]:
         (len(standing), "Parts of ours that stand still: {}", "#panel-standing"),
         (opened.urgent, "Urgent cases: {}", inbox),
         (opened.cases - opened.urgent, "Open cases: {}", inbox),
+        (
+            len(late),
+            f"Synthetic submissions late: {', '.join(late)}",
+            url_for("ops_cases.inbox", kind=synthetic.LATE_KIND),
+        ),
         (len(shut), f"Cannot be called: {', '.join(each.upstream for each in shut)}", list_of_breakers),
         (missed, "Deadlines missed, or to be missed at this rate: {}", "#panel-outstanding"),
         (past, "Intents to file past their midnight: {}", "#panel-days"),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, Uuid, select
+from sqlalchemy import BigInteger, Uuid, null, select
 
 from flaskapp.accounts.models import Account
 from flaskapp.cases.models import Case
@@ -17,6 +17,7 @@ from flaskapp.db import DbSession
 from flaskapp.flows import Subject
 from flaskapp.logs import REQUEST_ID
 from flaskapp.subjects import states_of
+from flaskapp.synthetic import Markable
 from outbox import rq_side, timeline
 
 CASE, MESSAGE, ACCOUNT = "case", "message", "account"
@@ -149,11 +150,14 @@ def by_last_four(session: DbSession, name: str, subject: Subject, wanted: str) -
 
 def rows_of(subject: Subject) -> Any:
     states = states_of(subject)
-    return select(states.model.id.label("id"), getattr(states.model, states.column).label("state"))
+    marked = states.model.synthetic_on if issubclass(states.model, Markable) else null()
+    state = getattr(states.model, states.column)
+    return select(states.model.id.label("id"), state.label("state"), marked.label("synthetic_on"))
 
 
 def of_row(name: str, row: Any, by: str = "its id") -> Found:
-    return Found(name, str(row.id), f"{name.replace('_', ' ')}, {row.state}", by)
+    synthetic = ", synthetic" if row.synthetic_on is not None else ""
+    return Found(name, str(row.id), f"{name.replace('_', ' ')}, {row.state}{synthetic}", by)
 
 
 def of_case(case: Case) -> Found:

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from flaskapp.current import flows
 from flaskapp.db import DbSession, db
 from flaskapp.flows import Flows, Subject
+from flaskapp.synthetic import left_out
 from outbox import Timestamp, sql
 
 # After a time without a scheduler, so much of it is counted later.
@@ -32,6 +33,7 @@ MOVED = f"""
     WITH moved AS MATERIALIZED (
         SELECT date_trunc('minute', h.at) AS began_at, h.at, h.subject_type, h.subject_id, h.moved_from, h.moved_to
           {sql.history_between(":since", ":until")} AND h.moved_to IS NOT NULL
+           AND (h.subject_type, h.subject_id) NOT IN ({{left_out}})
     )"""
 BEGUN_AND_FAILED = """
     SELECT began_at, subject_type, CASE WHEN moved_from IS NULL THEN 'accepted' ELSE 'failed' END AS event,
@@ -56,7 +58,8 @@ WAITING = f"""
     SELECT CAST(:until AS timestamptz), each, 'waiting', count(m.id),
            COALESCE(extract(epoch FROM outbox_now() - min(m.created_at)), 0)::float
       FROM unnest(CAST(:submissions AS text[])) AS each
-      LEFT JOIN (SELECT m.* {sql.messages()} AND m.state <> 'parked' AND m.job <> ALL(:unpromised)) m
+      LEFT JOIN (SELECT m.* {sql.messages()} AND m.state <> 'parked' AND m.job <> ALL(:unpromised)
+                    AND (m.subject_type, m.subject_id) NOT IN ({{left_out}})) m
              ON m.subject_type = each
      GROUP BY each"""
 KEEP = """
@@ -107,7 +110,9 @@ def quoted(words: list[str]) -> str:
 def count_of(registered: Flows) -> str:
     """The statement that counts and keeps the minutes between `:since` and `:until`."""
     filed = [filed_of(name, subject) for name, subject in registered.submissions.items()]
-    counted = f"{MOVED} {' UNION ALL '.join([BEGUN_AND_FAILED, *filed, TOLD, WAITING])}"
+    out = left_out(registered)
+    parts = [BEGUN_AND_FAILED, *filed, TOLD, WAITING.format(left_out=out)]
+    counted = f"{MOVED.format(left_out=out)} {' UNION ALL '.join(parts)}"
     return KEEP.format(width="minute", counted=counted)
 
 
