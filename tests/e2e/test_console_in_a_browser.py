@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from itertools import product as each_of
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,10 @@ CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: `make browser` installs it or says how")
 
 PICTURES = Path(__file__).parents[2] / "build" / "console"
-# What a size or a scheme changes of a page that was wholly looked at once in each scheme.
-BY_SIZE = {"runOnly": ["scrollable-region-focusable", "target-size", "link-in-text-block"]}
-SIZES = [(320, "dark", {}), (1280, "light", {}), (390, "light", BY_SIZE), (1280, "dark", BY_SIZE)]
+WIDTHS, SCHEMES = (320, 390, 1280), ("dark", "light")
+# As wide as a telephone in the dark, and as a desk by day.
+PICTURED = {(320, "dark"), (1280, "light")}
+FAULTS = "async () => (await axe.run({resultTypes: ['violations']})).violations"
 # What makes the page itself wider than its window.
 TOO_WIDE = """document.documentElement.scrollWidth <= innerWidth ? [] :
     [...document.querySelectorAll('body *')].filter((each) => !each.closest('.scroll, pre')
@@ -83,15 +85,13 @@ def without_faults(page: Page, name: str) -> None:
     """No fault that axe finds, and nothing wider than the window, at any size."""
     PICTURES.mkdir(parents=True, exist_ok=True)
     page.evaluate(Axe().axe_script)
-    for width, scheme, rules in SIZES:
+    for width, scheme in each_of(WIDTHS, SCHEMES):
         page.set_viewport_size({"width": width, "height": 900})
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        faults = page.evaluate(
-            "async (rules) => (await axe.run({resultTypes: ['violations'], ...rules})).violations", rules
-        )
+        faults = page.evaluate(FAULTS)
         assert not faults, (name, width, scheme, [(each["id"], each["nodes"][0]["html"]) for each in faults])
         assert page.evaluate(TOO_WIDE) == [], (name, width)
-        if not rules:
+        if (width, scheme) in PICTURED:
             page.screenshot(path=PICTURES / f"{name}-{width}-{scheme}.png", full_page=True)
 
 
@@ -199,6 +199,39 @@ def test_what_is_parked_is_redriven_and_a_case_closed(page: Page, product: Produ
     page.locator("main a").first.press("Enter")
     page.get_by_role("heading", name="What happened").wait_for()
     without_faults(page, "story")
+
+
+def test_home_puts_new_panels_in_place_of_the_old_ones(page: Page, product: Product) -> None:
+    """In a tab with a clock of its own: half a minute passes when we say so."""
+    urgent = "UPDATE cases SET priority = :urgent WHERE closed_at IS NULL RETURNING 1"
+    home = page.context.new_page()
+    home.clock.install()
+    home.goto("/ops/")
+    home.evaluate("window.sameDocument = true")
+    asked: list[str] = []
+    home.on("request", lambda request: asked.append(request.resource_type))
+    made = home.locator("#made").inner_text()
+    home.locator("#wanted").fill("half a")
+    product.rows(urgent, urgent=1)
+    home.clock.fast_forward(31_000)
+    home.get_by_text("Urgent cases: 1").wait_for()
+    home.get_by_text("0 s ago").wait_for()
+    assert home.locator("#made").inner_text() != made
+    # Nobody lost their place or what they had typed: it is not the page that was loaded again.
+    assert home.evaluate("window.sameDocument && document.activeElement.value") == "half a"
+    product.rows(urgent, urgent=0)
+    home.get_by_role("link", name="Urgent cases: 1").focus()
+    home.clock.fast_forward(31_000)
+    home.get_by_text("31 s ago").wait_for()
+    assert home.get_by_text("Urgent cases: 1").is_visible()
+    home.get_by_role("button", name="Pause").press("Enter")
+    home.clock.fast_forward(31_000)
+    home.get_by_text("62 s ago, paused").wait_for()
+    home.get_by_role("button", name="Pause").press("Enter")
+    home.get_by_text("Urgent cases: 1").wait_for(state="detached")
+    # Neither while somebody was at one of its links nor while it was paused.
+    assert asked == ["fetch", "fetch"]
+    home.close()
 
 
 def test_the_other_pages(page: Page, product: Product) -> None:

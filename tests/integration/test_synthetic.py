@@ -11,7 +11,7 @@ from typing import Any
 from flaskapp.audit.report import audit_everything
 from flaskapp.config import SYNTHETIC_NEEDS
 from jobs import housekeeping
-from sandbox.upstreams.cast import Veteran
+from sandbox.upstreams.cast import DEFAULT_CAST, Veteran
 from tests.integration.console_steps import logged_in, read
 from tests.integration.itf_steps import move_to, pass_time
 from tests.integration.steps import file_claim, reconfigure
@@ -121,10 +121,17 @@ def test_each_flow_is_tried_once_a_day_told_labelled_and_counted_nowhere(
 
 
 def test_one_that_is_late_is_alarmed_once_and_closed_by_the_next(product: Product, secrets_folder: Path) -> None:
+    # What the person has filed themselves stays theirs, and nothing is filed beside it.
+    yesterday = product.value("SELECT (outbox_now() AT TIME ZONE 'UTC')::date - 1")
+    file_claim(product, date=yesterday.isoformat())
     chosen(product, "travel_claim")
+    housekeeping.file_synthetic()
+    assert states(product)["travel_claims"] == []
+    product.work()
+    chosen(product, "travel_claim", who=next(each for each in DEFAULT_CAST[1:] if each.habit == "ok" and each.phone))
     product.control.set("va_notify", "status", status=503)
     housekeeping.file_synthetic()
-    product.work(until=lambda: product.value("SELECT count(*) FROM travel_claims WHERE state = 'submitted'"))
+    product.work(until=lambda: product.value("SELECT count(*) > 1 FROM travel_claims WHERE state = 'submitted'"))
     housekeeping.file_synthetic()
     assert product.cases() == []
     pass_time(product, seconds=rest_of_the_day(product).total_seconds(), hours=5)
