@@ -185,6 +185,10 @@ class Content:
 Reopen = Callable[[DbSession, str, str], None]
 
 
+def nothing_newer(session: DbSession, row: Any) -> None:
+    """Whatever the person files later is another submission, and takes no row's place."""
+
+
 @dataclass(frozen=True)
 class Subject:
     """What messages, cases, history and notifications are about, by `name`.
@@ -210,7 +214,7 @@ class Subject:
     compose: Callable[[DbSession, Any], Content] | None = None
     reset: Callable[[DbSession, Any], None] = lambda session, row: None
     reopen: Reopen | None = None
-    newer: Callable[[DbSession, Any], Any] = lambda session, row: None
+    newer: Callable[[DbSession, Any], Any] = nothing_newer
     rules: tuple[Rule, ...] = ()
     accounted: str = ""
     known_as: tuple[str, ...] = ()

@@ -30,7 +30,7 @@ NUMBER = re.compile(r"[1-9][0-9]{0,18}")
 LAST_FOUR = re.compile(r"[0-9A-Za-z]{4}")
 MOST = 20
 # A claim number is stored encrypted, so its last four are looked for in what was filed last, and nowhere else.
-NUMBERS_READ = 2_000
+NUMBERS_READ = 1_000
 LARGEST_ID = 2**63 - 1
 
 

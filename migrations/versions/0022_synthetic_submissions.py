@@ -1,4 +1,5 @@
-"""Submissions that Surefile files by itself, to see that a flow works, bear the day that they are of."""
+"""Submissions that Surefile files by itself, to see that a flow works, bear the day that they are of; and the console's
+list of cases is read in its order."""
 
 from __future__ import annotations
 
@@ -25,6 +26,11 @@ KINDS = (
     *("document_not_found", "document_unclear", "document_stuck", "notification_undeliverable"),
     *("notification_not_sent", "parked_by_hand", "unsettled"),
 )
+INBOX = {
+    "ix_cases_inbox": "(priority DESC, opened_at, id) INCLUDE (kind, owner, subject_type) WHERE closed_at IS NULL",
+    "ix_cases_closed": "(closed_at DESC, id) INCLUDE (kind, owner, subject_type, opened_at)"
+    " WHERE closed_at IS NOT NULL",
+}
 OF_THE_AUDIT = ("unaccounted", "contradiction")
 
 
@@ -44,6 +50,9 @@ def upgrade() -> None:
     allow((*KINDS, "synthetic_late", *OF_THE_AUDIT))
     with op.get_context().autocommit_block():
         op.execute("ALTER TABLE cases VALIDATE CONSTRAINT ck_cases_kind")
+        for name, indexed in INBOX.items():
+            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+            op.execute(f"CREATE INDEX CONCURRENTLY {name} ON cases {indexed}")
         for table, one_a_day in MARKED.items():
             # One that was left unfinished would be taken for one that is there.
             op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS ix_{table}_synthetic")
@@ -54,6 +63,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    for name in INBOX:
+        op.execute(f"DROP INDEX {name}")
     for table in MARKED:
         op.execute(f"DROP INDEX ix_{table}_synthetic")
         op.drop_column(table, "synthetic_on")

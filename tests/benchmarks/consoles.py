@@ -22,7 +22,7 @@ from flaskapp.ops.cases import ON_A_PAGE
 from outbox import tally
 from sandbox.settings import OPERATOR
 from tests.benchmarks.enqueuing import copy_claims
-from tests.benchmarks.ground import Ground, Site, WebProcess
+from tests.benchmarks.ground import THEIRS, Ground, Site, WebProcess
 from tests.benchmarks.growing import operators_cookie, remember
 from tests.benchmarks.load import drive
 from tests.benchmarks.posting import ITFS, Claimants, itfs_of, visitors
@@ -67,6 +67,7 @@ TRIPPED = """
     SELECT 'btsss', 'unanswered', outbox_now() - number * interval '1 hour', outbox_now() - number * interval '1 hour'
       FROM generate_series(1, {count}) AS number
 """
+DEAREST = f"SELECT total_exec_time + total_plan_time, query FROM {THEIRS} ORDER BY 1 DESC LIMIT 1"
 CSRF = re.compile(rb'name="csrf_token" value="([^"]+)"')
 
 
@@ -79,6 +80,7 @@ class Console:
     operator: http.client.HTTPConnection
     cookie: str
     token: str = ""
+    began: float = 0.0
 
     def ask(self, path: str) -> float:
         """Seconds of one page. A path with a text after a blank is that text in the search box."""
@@ -100,9 +102,18 @@ class Console:
     def origin(self) -> str:
         return f"http://127.0.0.1:{self.web.port}"
 
-    def spent(self) -> float:
-        """Milliseconds of CPU of the web process and of Postgres, so far."""
-        return 1000 * self.web.process.cpu_seconds() + self.site.statements()[1]
+    def begin(self) -> None:
+        self.site.reset_statements()
+        self.began = self.web.process.cpu_seconds()
+
+    def spent(self) -> tuple[float, float]:
+        """Milliseconds of CPU of the web process, and of Postgres, since it began."""
+        return 1000 * (self.web.process.cpu_seconds() - self.began), self.site.statements()[1]
+
+    def dearest(self) -> str:
+        """The statement that Postgres spent most on since then, and its milliseconds."""
+        ((spent, query),) = self.site.ground.administer(DEAREST, self.site.database)
+        return f"{spent / TIMES:.1f} ms in {' '.join(query.split())[:90]}"
 
     def count_as_the_sweep_does(self) -> None:
         """The sweep counts what waits before anybody has to."""
@@ -193,9 +204,11 @@ def console(ground: Ground, run: Run) -> Iterator[Row]:
                 side.count_as_the_sweep_does()
                 for _ in range(WARM):
                     side.ask(addresses[name][rule])
-                before = side.spent()
+                side.begin()
                 times[name] = [side.ask(addresses[name][rule]) for _ in range(TIMES)]
-                cost[name] = (side.spent() - before) / TIMES
+                ours, postgres = (each / TIMES for each in side.spent())
+                cost[name] = ours + postgres
+                run.say(f"{rule}, {name}: {ours:.0f} ms of ours, {postgres:.1f} of Postgres; {side.dearest()}")
             yield at_most(f"console: {rule}", cost["full"], cost["empty"], MORE, "ms", loaded)
             took = 1000 * statistics.median(times["full"])
             yield no_more_than(f"console: {rule}, wall clock", took, PATIENCE_MS, "ms", "the median")
