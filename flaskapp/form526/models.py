@@ -21,9 +21,8 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from flaskapp.crypto import EncryptedJSON, SealedBytes, digest_of
-from flaskapp.db import db
+from flaskapp.db import Markable, db, synthetic_index
 from flaskapp.form526.states import BENEFITS_GATEWAY, DOCUMENT, FAILED, KINDS, MISSING, NO_WORD, PENDING, SUBMISSION
-from flaskapp.synthetic import Markable, synthetic_index
 from outbox import NOW, Timestamp, one_of
 
 

@@ -9,9 +9,8 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, Text, Unique
 from sqlalchemy.dialects.postgresql import ExcludeConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from flaskapp.db import db
+from flaskapp.db import Markable, db, synthetic_index
 from flaskapp.intent_to_file.states import FIRST_LOOK, INTENT_TO_FILE, PATHS, PENDING, TYPES
-from flaskapp.synthetic import Markable, synthetic_index
 from outbox import NOW, Timestamp, one_of
 
 

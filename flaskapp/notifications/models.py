@@ -10,9 +10,8 @@ from sqlalchemy import CheckConstraint, Index, Integer, Text, UniqueConstraint, 
 from sqlalchemy.orm import Mapped, mapped_column
 
 from flaskapp.crypto import EncryptedJSON
-from flaskapp.db import db
+from flaskapp.db import Markable, db, synthetic_index
 from flaskapp.notifications.states import NOTIFICATION, PENDING
-from flaskapp.synthetic import Markable, synthetic_index
 from outbox import NOW, Timestamp, one_of
 
 

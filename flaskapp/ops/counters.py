@@ -23,7 +23,6 @@ from flaskapp.logs import seconds_of_request
 from flaskapp.notifications.states import DELIVERED, PENDING, SENT, UNDELIVERABLE, WITHDRAWN
 from flaskapp.outside.counting import COUNTING, FLUSH_SECONDS
 from flaskapp.subjects import states_of
-from flaskapp.synthetic import left_out
 from outbox import counters, sql
 
 log = logging.getLogger("flaskapp.ops.counters")
@@ -56,7 +55,7 @@ TOLD = counters.Durations(
 
 
 def count_ledger(engine: Engine, most: int = counters.ROWS_AT_ONCE) -> None:
-    counters.count_ledger(engine, [TOLD], most, left_out(flows()))
+    counters.count_ledger(engine, [TOLD], most, flows().synthetic)
 
 
 def count_answer(response: Response) -> Response:

@@ -13,11 +13,10 @@ from sqlalchemy import BigInteger, Uuid, null, select
 from flaskapp.accounts.models import Account
 from flaskapp.cases.models import Case
 from flaskapp.current import flows
-from flaskapp.db import DbSession
+from flaskapp.db import DbSession, Markable
 from flaskapp.flows import Subject
 from flaskapp.logs import REQUEST_ID
 from flaskapp.subjects import states_of
-from flaskapp.synthetic import Markable
 from outbox import rq_side, timeline
 
 CASE, MESSAGE, ACCOUNT = "case", "message", "account"

@@ -15,7 +15,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 from flaskapp.current import flows
 from flaskapp.db import DbSession, db
 from flaskapp.flows import Flows, Subject
-from flaskapp.synthetic import left_out
 from outbox import Timestamp, sql
 
 # After a time without a scheduler, so much of it is counted later.
@@ -110,9 +109,8 @@ def quoted(words: list[str]) -> str:
 def count_of(registered: Flows) -> str:
     """The statement that counts and keeps the minutes between `:since` and `:until`."""
     filed = [filed_of(name, subject) for name, subject in registered.submissions.items()]
-    out = left_out(registered)
-    parts = [BEGUN_AND_FAILED, *filed, TOLD, WAITING.format(left_out=out)]
-    counted = f"{MOVED.format(left_out=out)} {' UNION ALL '.join(parts)}"
+    parts = [BEGUN_AND_FAILED, *filed, TOLD, WAITING.format(left_out=registered.synthetic)]
+    counted = f"{MOVED.format(left_out=registered.synthetic)} {' UNION ALL '.join(parts)}"
     return KEEP.format(width="minute", counted=counted)
 
 

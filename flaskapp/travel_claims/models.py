@@ -10,8 +10,7 @@ from sqlalchemy import CheckConstraint, Date, DateTime, Index, Integer, Text, Un
 from sqlalchemy.orm import Mapped, mapped_column
 
 from flaskapp.crypto import EncryptedJSON, digest_of
-from flaskapp.db import db
-from flaskapp.synthetic import Markable, synthetic_index
+from flaskapp.db import Markable, db, synthetic_index
 from flaskapp.travel_claims.states import PENDING, TRAVEL_CLAIM
 from outbox import NOW, Timestamp, one_of
 

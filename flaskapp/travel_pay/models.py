@@ -10,8 +10,7 @@ from sqlalchemy import CheckConstraint, DateTime, ForeignKey, Index, Integer, Te
 from sqlalchemy.orm import Mapped, mapped_column
 
 from flaskapp.crypto import EncryptedJSON, digest_from, digest_of
-from flaskapp.db import db
-from flaskapp.synthetic import Markable, synthetic_index
+from flaskapp.db import Markable, db, synthetic_index
 from flaskapp.travel_pay.states import APPOINTMENT, PENDING, STEPS, TRAVEL_PAY_CLAIM
 from outbox import NOW, Timestamp, one_of
 
