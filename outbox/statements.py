@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import datetime
+from datetime import date, datetime
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -22,7 +22,7 @@ PLACEHOLDER = re.compile(r"%\((\w+)\)s")
 # What Postgres cannot conclude from where a value stands: a float next to an integer would be rounded to one. All
 # others it takes as what stands there calls for, as it does with a literal; but of a list, it knows what it is made of.
 TYPES = {bool: "boolean", int: "bigint", float: "double precision", datetime: "timestamptz", UUID: "uuid"}
-OF_LISTS = {**TYPES, str: "text", bytes: "bytea"}
+OF_LISTS = {**TYPES, date: "date", str: "text", bytes: "bytea"}
 
 
 def prepared(sql: str) -> TextClause:

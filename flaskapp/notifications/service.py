@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -59,12 +59,13 @@ LOAD_FIRST = prepared("""
 """)
 INSERT_ALL = prepared("""
     INSERT INTO notifications
-        (id, subject_type, subject_id, kind, cycle, channel, sender, recipient, personalisation, state)
-    SELECT id, :subject_type, subject_id, kind, cycle, channel, sender, recipient, personalisation, 'pending'
+        (id, subject_type, subject_id, kind, cycle, channel, sender, recipient, personalisation, synthetic_on, state)
+    SELECT id, :subject_type, subject_id, kind, cycle, channel, sender, recipient, personalisation, synthetic_on,
+           'pending'
       FROM unnest(CAST(:ids AS uuid[]), CAST(:subject_ids AS text[]), CAST(:kinds AS text[]), CAST(:cycles AS int[]),
                   CAST(:channels AS text[]), CAST(:senders AS text[]), CAST(:recipients AS bytea[]),
-                  CAST(:personalisations AS bytea[]))
-           AS due (id, subject_id, kind, cycle, channel, sender, recipient, personalisation)
+                  CAST(:personalisations AS bytea[]), CAST(:synthetic_on AS date[]))
+           AS due (id, subject_id, kind, cycle, channel, sender, recipient, personalisation, synthetic_on)
     ON CONFLICT DO NOTHING
     RETURNING id::text, subject_id, kind
 """)
@@ -92,6 +93,7 @@ class Due:
     kind: str
     cycle: int
     content: Content
+    synthetic_on: date | None
 
 
 @dataclass(frozen=True)
@@ -118,11 +120,13 @@ def enqueue_notification(
     cycle: int,
     content: Content,
     notification_id: uuid.UUID | None = None,
+    synthetic_on: date | None = None,
 ) -> uuid.UUID | None:
     """Add one notification of this kind in this cycle, with the message that sends it; None if there is one already.
 
     Its id follows from these: after a restore from a backup that lost the row, VANotify knows it by the same reference.
-    A given `notification_id` is that of a notification whose row was lost: VANotify may know it.
+    A given `notification_id` is that of a notification whose row was lost: VANotify may know it. `synthetic_on` is the
+    mark of the subject.
     """
     values = {
         "id": notification_id or id_from(SUBJECT, subject_type, subject_id, kind, cycle),
@@ -132,6 +136,7 @@ def enqueue_notification(
         "cycle": cycle,
         **asdict(content),
         "state": PENDING,
+        "synthetic_on": synthetic_on,
     }
     statement = insert(Notification).values(**values).on_conflict_do_nothing().returning(Notification.id)
     created = session.execute(statement).scalar_one_or_none()
@@ -161,6 +166,7 @@ def enqueue_notifications(session: DbSession, subject_type: str, due: Mapping[st
         "senders": [content.sender for content in contents],
         "recipients": [closed(content.recipient) for content in contents],
         "personalisations": [closed(content.personalisation) for content in contents],
+        "synthetic_on": [each.synthetic_on for each in due.values()],
     }
     created = session.execute(INSERT_ALL, values).all()
     if not created:

@@ -50,7 +50,7 @@ LOAD_ALL = prepared("""
       FROM travel_claims c WHERE c.id = ANY(CAST(:ids AS uuid[]))
 """)
 LOCK_ALL = prepared("""
-    SELECT c.id::text, c.state, c.cycle, c.appointment_date, c.identity
+    SELECT c.id::text, c.state, c.cycle, c.appointment_date, c.identity, c.synthetic_on
       FROM unnest(CAST(:ids AS uuid[])) WITH ORDINALITY AS each (id, place) JOIN travel_claims c ON c.id = each.id
      ORDER BY each.place FOR UPDATE OF c
 """)
@@ -275,7 +275,7 @@ def record_all_filed(session: DbSession, filings: Sequence[tuple[str, Filing]]) 
         row = rows[claim_id]
         content = content_about(opened(row.identity), row.appointment_date, filing.filed)
         if row.state == PENDING and is_addressed(content):
-            due = Due(filing.notification, row.cycle, content)
+            due = Due(filing.notification, row.cycle, content, row.synthetic_on)
             alike.setdefault((filing.target, filing.notification), {})[claim_id] = filing, due
         else:
             record_filed(session, claim_id, filing)

@@ -21,7 +21,7 @@ from sqlalchemy.dialects.postgresql import insert
 from flaskapp.cases.service import close_cases, open_case
 from flaskapp.clock import DAY_SECONDS
 from flaskapp.crypto import id_from
-from flaskapp.current import database_now, settings
+from flaskapp.current import database_now, flows, settings
 from flaskapp.db import DbSession
 from flaskapp.flows import Subject, Work
 from flaskapp.webhooks import events
@@ -169,6 +169,8 @@ def fan_out(session: DbSession) -> None:
     if happened is None:
         return
     told = [(event, found) for event in happened if (found := events.read(event)) is not None]
+    synthetic = {tuple(row) for row in session.execute(text(flows().synthetic))} if told else set()
+    told = [each for each in told if each[0].moved_to is None or about(each[0]) not in synthetic]
     # A receiver that is being removed waits for us, or has its row no more.
     receivers = select(Webhook.id, Webhook.kinds, Webhook.made_at).where(Webhook.removed_at.is_(None))
     rows = [
@@ -181,6 +183,10 @@ def fan_out(session: DbSession) -> None:
         session.execute(insert(WebhookDelivery).values(rows).on_conflict_do_nothing())
     for webhook_id in session.execute(OWED).scalars().all():
         DELIVER.enqueue(session, str(webhook_id))
+
+
+def about(event: feed.Event) -> tuple[str, str]:
+    return event.subject_type, event.subject_id
 
 
 def owed(webhook_id: uuid.UUID, event: feed.Event, kind: str, data: dict[str, Any]) -> dict[str, Any]:
