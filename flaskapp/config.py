@@ -5,6 +5,7 @@ A missing or malformed setting stops the start and is named. Nothing else in `fl
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -18,6 +19,7 @@ from flaskapp.config_readers import (
     days,
     fernet_keys,
     host_and_port,
+    json_object,
     key_blocks,
     key_text,
     line,
@@ -35,6 +37,8 @@ from flaskapp.config_readers import (
     some_of,
     some_words,
     string_map,
+    synthetic_person,
+    time_of_day,
     whole,
     words,
     yes_or_no,
@@ -58,6 +62,17 @@ UPSTREAMS = (
     "veis",
     "webhooks",
 )
+
+# Flows that may be tried with a synthetic submission, by the name of its subject, and what each has to know of the
+# person.
+SYNTHETIC_NEEDS = {
+    "travel_claim": ("icn", "station"),
+    "travel_pay_claim": ("account", "station"),
+    "intent_to_file": ("account",),
+    "form526_submission": ("account",),
+}
+# Stands for the day in the texts of the synthetic form.
+SYNTHETIC_DAY = "{day}"
 
 # Limits of one call, and how long something may take at all: in seconds.
 call_limit, within_a_day = number(0, 3_600, above=True), number(0, 86_400, above=True)
@@ -214,6 +229,34 @@ class Config:
     case_owner_travel_pay: str = setting(text="Who owns the cases of travel pay claims made while signed in.")
     case_owner_notification: str = setting(text="Who owns the cases of notifications that did not arrive.")
     alert_webhook_url: str | None = setting(read_base_url, None, text="Called with every case that opens.")
+
+    synthetic_flows: tuple[str, ...] = setting(
+        some_of(*SYNTHETIC_NEEDS),
+        (),
+        text="Flows through which a submission is filed every day for `SYNTHETIC_PERSON`:"
+        f" {', '.join(f'`{flow}`' for flow in SYNTHETIC_NEEDS)}. It is a real one to whatever upstream gets it.",
+    )
+    synthetic_person: dict[str, str] | None = setting(
+        synthetic_person,
+        None,
+        secret=True,
+        text="JSON: the test person, with what their flows need of `account` (of the sign-in), `icn`, `phone`,"
+        " `station`, `facility_type` and `facility_name`.",
+    )
+    synthetic_form: dict[str, Any] | None = setting(
+        json_object,
+        None,
+        secret=True,
+        text="JSON: the form that is filed every day, with `{day}` in one of its texts, which makes each a form of its"
+        " own.",
+    )
+    synthetic_at: str = setting(time_of_day, "09:00", text="When they are filed, in UTC.")
+    synthetic_late_hours: float = setting(
+        number(0.1, 23), 4.0, text="Hours after which one that its person was not told of is late, and alarms."
+    )
+    synthetic_owner: str | None = setting(
+        line, None, text="Who owns the cases of those that are late; it has to be set with the flows."
+    )
 
     sms_recipient: str = setting(one_of("icn", "phone"), "icn", text="Address texts by `icn` or by `phone`.")
     redis_verify_tls: bool = setting(yes_or_no, True, text="Verify the certificate of `rediss://` (Heroku: no).")
@@ -484,6 +527,7 @@ def contradictions(config: Config) -> dict[tuple[str, ...], str]:
     if set(config.operator_viewers) & set(config.operator_administrators):
         both = ("operator_viewers", "operator_administrators")
         found[both] = "OPERATOR_VIEWERS and OPERATOR_ADMINISTRATORS name the same person"
+    found |= half_set(config)
     # In a demonstration nothing is sent again to anybody, and hours become seconds.
     if config.retry_scale >= 1:
         for name, writing_seconds in WRITING_SECONDS.items():
@@ -493,6 +537,37 @@ def contradictions(config: Config) -> dict[tuple[str, ...], str]:
                     f"{name.upper()} has to be {least:g} or more: for so long a worker may still be at a write, by the"
                     " limits on its calls, and it would be made twice"
                 )
+    return found
+
+
+def half_set(config: Config) -> dict[tuple[str, ...], str]:
+    """What is missing for synthetic submissions, or left over without them."""
+    flows, person, form = config.synthetic_flows, config.synthetic_person, config.synthetic_form
+    found: dict[tuple[str, ...], str] = {}
+    if not flows:
+        for name in ("synthetic_person", "synthetic_form", "synthetic_owner"):
+            if getattr(config, name) is not None:
+                why = f"{name.upper()} is set without SYNTHETIC_FLOWS: nothing would be filed"
+                found["synthetic_flows", name] = why
+        return found
+    for name in ("synthetic_person", "synthetic_owner"):
+        if getattr(config, name) is None:
+            found["synthetic_flows", name] = f"SYNTHETIC_FLOWS is set without {name.upper()}"
+    for flow in flows if person is not None else ():
+        lacking = [each for each in SYNTHETIC_NEEDS[flow] if each not in (person or {})]
+        if lacking:
+            found["synthetic_flows", "synthetic_person", flow] = (
+                f"SYNTHETIC_PERSON lacks {', '.join(lacking)} for {flow}"
+            )
+    if ("form526_submission" in flows) != (form is not None):
+        why = "SYNTHETIC_FLOWS names form526_submission if and only if SYNTHETIC_FORM is set"
+        found["synthetic_flows", "synthetic_form"] = why
+    elif form is not None and SYNTHETIC_DAY not in json.dumps(form):
+        why = f"SYNTHETIC_FORM has no text with {SYNTHETIC_DAY}: on every day it would be the same submission"
+        found[("synthetic_form",)] = why
+    if "intent_to_file" in flows and config.itf_async_percent == 0:
+        why = "SYNTHETIC_FLOWS names intent_to_file, and with ITF_ASYNC_PERCENT 0 none is filed in the background"
+        found["synthetic_flows", "itf_async_percent"] = why
     return found
 
 

@@ -6,8 +6,10 @@ import base64
 import binascii
 import json
 import re
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg2.extensions
@@ -26,6 +28,8 @@ LEAST_KEY_LENGTH = 32
 # No number means anything beyond this, and larger ones overflow in Postgres or in a sleep.
 MOST = 1_000_000
 MOST_DAYS = 3_650
+# What may be said of the person for whom synthetic submissions are filed.
+PERSON_FIELDS = ("account", "icn", "phone", "station", "facility_type", "facility_name")
 SECONDS = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
 
 
@@ -200,6 +204,34 @@ def string_map(text: str) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
         raise Expected("expected a JSON object of texts")
     return value
+
+
+def json_object(text: str) -> dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict) or not value:
+        raise Expected("expected a JSON object")
+    return value
+
+
+def synthetic_person(text: str) -> dict[str, str]:
+    """Whom synthetic submissions are filed for."""
+    found = string_map(text)
+    unknown = found.keys() - PERSON_FIELDS
+    if unknown or not found or not all(value.strip() for value in found.values()):
+        raise Expected(f"expected a JSON object of texts with some of {', '.join(PERSON_FIELDS)}")
+    if "account" in found:
+        try:
+            uuid.UUID(found["account"])
+        except ValueError:
+            raise Expected("expected a UUID as account") from None
+    return found
+
+
+def time_of_day(text: str) -> str:
+    """A time as `09:30`."""
+    if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", text):
+        raise Expected("expected a time like 09:30")
+    return text
 
 
 def password_hashes(text: str) -> dict[str, str]:

@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import date
 from typing import Any, TypeVar
 
 import psycopg2
 from flask import Flask, has_request_context
 from flask_sqlalchemy import SQLAlchemy
 from flask_sqlalchemy.session import Session
-from sqlalchemy import ExceptionContext, MetaData, event
+from sqlalchemy import Date, ExceptionContext, Index, MetaData, event, text
 from sqlalchemy.exc import (
     DataError,
     DBAPIError,
@@ -27,7 +28,7 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.orm import scoped_session
+from sqlalchemy.orm import Mapped, mapped_column, scoped_session
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from flaskapp.config import Config
@@ -64,6 +65,22 @@ SWEEP, AUDIT, RETENTION = "sweep", "audit", "retention"
 PATIENCE_SECONDS = 60.0
 
 db = SQLAlchemy(metadata=MetaData(naming_convention=NAMING))
+
+
+class Markable:
+    """Adds to a model the day (UTC) that a synthetic row is of: one that Surefile filed by itself for a test person, to
+    see that a flow works. Null for whatever a person asked for.
+
+    A document has that of its form, a notification that of what it is about.
+    """
+
+    synthetic_on: Mapped[date | None] = mapped_column(Date, sort_order=1_000)
+
+
+def synthetic_index(table: str, *, one_a_day: bool = True) -> Index:
+    """The index of a table's few synthetic rows. Where it is `one_a_day`, Postgres itself refuses a second one."""
+    marked = text("synthetic_on IS NOT NULL")
+    return Index(f"ix_{table}_synthetic", "synthetic_on", unique=one_a_day, postgresql_where=marked)
 
 
 def note_rest(connection: Any, record: ConnectionPoolEntry) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from flask import Blueprint
 
 from flaskapp.config import Config
-from flaskapp.db import DbSession
+from flaskapp.db import DbSession, Markable
 from flaskapp.logs import detail_of_request
 from flaskapp.statemachine import StateMachine
 from outbox import Database, QueueSpec, add, add_all, audit, begin, breakers, sql
@@ -201,6 +201,10 @@ class Content:
 Reopen = Callable[[DbSession, str, str], None]
 
 
+def nothing_newer(session: DbSession, row: Any) -> None:
+    """Whatever the person files later is another submission, and takes no row's place."""
+
+
 @dataclass(frozen=True)
 class Subject:
     """What messages, cases, history and notifications are about, by `name`.
@@ -226,7 +230,7 @@ class Subject:
     compose: Callable[[DbSession, Any], Content] | None = None
     reset: Callable[[DbSession, Any], None] = lambda session, row: None
     reopen: Reopen | None = None
-    newer: Callable[[DbSession, Any], Any] = lambda session, row: None
+    newer: Callable[[DbSession, Any], Any] = nothing_newer
     rules: tuple[Rule, ...] = ()
     accounted: str = ""
     known_as: tuple[str, ...] = ()
@@ -332,6 +336,16 @@ class Flows:
     @cached_property
     def overdue_subjects(self) -> list[str]:
         return [name for name, subject in self.subjects.items() if subject.overdue]
+
+    @cached_property
+    def synthetic(self) -> str:
+        """The SQL of the type and id of whatever is synthetic: it is promised like all else, and counted nowhere."""
+        promised = [(name, subject.states) for name, subject in self.promises.items()]
+        return " UNION ALL ".join(
+            f"SELECT CAST('{name}' AS text), id::text FROM {states.table} WHERE synthetic_on IS NOT NULL"
+            for name, states in promised
+            if states is not None and issubclass(states.model, Markable)
+        )
 
     def without_template(self, config: Config) -> list[str]:
         """The notifications, as `<sender>.<kind>`, that nobody could be sent with the configured templates."""

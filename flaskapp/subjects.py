@@ -113,7 +113,14 @@ def notify(session: DbSession, subject: Subject, row: Any, notification_id: UUID
         row.notification = None
         return
     enqueue_notification(
-        session, subject.name, str(row.id), row.notification, row.cycle, content, notification_id=notification_id
+        session,
+        subject.name,
+        str(row.id),
+        row.notification,
+        row.cycle,
+        content,
+        notification_id=notification_id,
+        synthetic_on=getattr(row, "synthetic_on", None),
     )
 
 

@@ -16,7 +16,7 @@ from flaskapp.audit.report import Finding, audit_and_keep
 from flaskapp.audit.rules import Broken
 from flaskapp.cases.service import late_anew, open_case
 from flaskapp.config import Config
-from flaskapp.current import flows
+from flaskapp.current import flows, settings
 from flaskapp.db import AUDIT, RETENTION, SWEEP, DbSession, alone, db, long_work, transaction
 from flaskapp.form526.attachments.intake import forget_files, purge_files
 from flaskapp.form526.documents import SUBJECT as DOCUMENT
@@ -24,7 +24,7 @@ from flaskapp.form526.polling import BATCH, enqueue_poll, find_stuck
 from flaskapp.form526.service import put_late_pairs_first
 from flaskapp.intent_to_file.upkeep import enqueue_refreshes, find_past_midnight, open_past_midnight
 from flaskapp.notifications.service import about, enqueue_delivery_checks
-from flaskapp.ops import minutes
+from flaskapp.ops import minutes, synthetic
 from flaskapp.ops.counters import count_ledger
 from flaskapp.ops.exports import tell_statsd
 from flaskapp.requeue import REOPEN_PATH
@@ -158,6 +158,13 @@ def count_minutes() -> None:
     """Count the last minutes for the console's plots."""
     with long_work(), transaction() as session:
         minutes.count_minutes(session)
+
+
+def file_synthetic() -> None:
+    """File the synthetic submissions that are due today, and open or close the cases of those that are late."""
+    filed = {flow: in_transaction(synthetic.file_of_today, flow) for flow in settings().synthetic_flows}
+    with long_work():
+        run_isolated({**filed, "late": in_transaction(synthetic.keep_cases)})
 
 
 def open_unaccounted(session: DbSession, finding: Finding) -> None:

@@ -67,7 +67,7 @@ CLASSES = """
 MOVES = f"""
     WITH news AS MATERIALIZED (
         SELECT subject_type, subject_id, moved_from, moved_to, at FROM outbox_history
-         WHERE id > :upto AND id <= :settled AND moved_to IS NOT NULL AND what <> 'attempt.answered_late'
+         WHERE id > :upto AND id <= :settled AND moved_to IS NOT NULL AND what <> 'attempt.answered_late'{{but}}
     ), timed AS MATERIALIZED (
         SELECT jsonb_build_object('subject', subject_type, 'state', moved_to) AS labels,
                extract(epoch FROM news.at - first.at)::float8 AS seconds
@@ -126,17 +126,21 @@ class Durations:
     query: str
 
 
-def moves(durations: Sequence[Durations]) -> TextClause:
-    """The statement that counts moves, with these durations."""
+def moves(durations: Sequence[Durations], left_out: str = "") -> TextClause:
+    """The statement that counts moves, with these durations. `left_out` is the SQL of types and ids of subjects that do
+    not count."""
+    but = f" AND (subject_type, subject_id) NOT IN ({left_out})" if left_out else ""
     more = "".join(f", {each.name} AS MATERIALIZED ({each.query})" for each in durations)
     classes = "".join(f" UNION ALL {CLASSES.format(name=each.name, rows=each.name)}" for each in durations)
-    return text(MOVES.format(more=more, classes=classes))
+    return text(MOVES.format(more=more, classes=classes, but=but))
 
 
-def count_ledger(engine: Engine, durations: Sequence[Durations] = (), most: int = ROWS_AT_ONCE) -> None:
-    """Count what the ledger recorded since the last round, so many numbers at `most`. Commits by itself; does nothing
-    where another process is at it."""
-    statements = {"history": moves(durations), "attempts": ENDS, "trips": TRIPS}
+def count_ledger(
+    engine: Engine, durations: Sequence[Durations] = (), most: int = ROWS_AT_ONCE, left_out: str = ""
+) -> None:
+    """Count what the ledger recorded since the last round, so many numbers at `most`; but no moves of subjects that are
+    `left_out`. Commits by itself; does nothing where another process is at it."""
+    statements = {"history": moves(durations, left_out), "attempts": ENDS, "trips": TRIPS}
     with engine.begin() as db:
         drawn = db.execute(DRAWN).all()
         if not drawn:

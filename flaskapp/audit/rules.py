@@ -25,6 +25,7 @@ WITH_WORK = (
     *("overdue", "past_midnight", "document_not_found", "document_unclear", "document_stuck"),
     # Their message is parked, or goes on since somebody reopened it.
     *("parked_by_hand", "unsettled"),
+    "synthetic_late",
 )
 LIMIT = 100
 

@@ -141,6 +141,15 @@ KINDS = {
         " whether its records are in order. Correct the cause and requeue: an answer that was kept is found, and what"
         " may have been sent is looked up first. Or finish it by hand, inform the person, and close.",
     ),
+    "synthetic_late": Kind(
+        "The submission that is filed every day for a test person did not come to a good end in time, or its person was"
+        " not told. What real people file in this flow may be stuck as well.",
+        "Its page says where it stands and what is tried next. Look at the upstream's breaker (`flask breakers list`),"
+        " at the work that waits beside it (`flask outbox list`), and at VANotify, if only the telling is missing."
+        " If it failed, it has another case that says why. This one closes itself when the person of a later one is"
+        " told.",
+        stays=True,
+    ),
     "unaccounted": Kind(
         "The audit found a submission that has no outstanding work, whose person was not informed, and that no human"
         " has.",

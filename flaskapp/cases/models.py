@@ -37,6 +37,22 @@ class Case(db.Model):  # type: ignore[name-defined]
             "closed_at",
             postgresql_where=text("closed_at IS NOT NULL AND emptied_at IS NULL"),
         ),
+        # The inbox in its order, with what it is filtered and grouped by: no page of it reads the cases before it.
+        Index(
+            "ix_cases_inbox",
+            text("priority DESC"),
+            "opened_at",
+            "id",
+            postgresql_include=["kind", "owner", "subject_type"],
+            postgresql_where=text("closed_at IS NULL"),
+        ),
+        Index(
+            "ix_cases_closed",
+            text("closed_at DESC"),
+            "id",
+            postgresql_include=["kind", "owner", "subject_type", "opened_at"],
+            postgresql_where=text("closed_at IS NOT NULL"),
+        ),
         Index("ix_cases_open_owner", "owner", "opened_at", postgresql_where=text("closed_at IS NULL")),
     )
 

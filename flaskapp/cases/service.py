@@ -80,10 +80,17 @@ def owner_of(subject_type: str) -> str:
 
 
 def open_case(
-    session: DbSession, kind: str, subject_type: str, subject_id: str, details: dict[str, Any] | None = None
+    session: DbSession,
+    kind: str,
+    subject_type: str,
+    subject_id: str,
+    details: dict[str, Any] | None = None,
+    *,
+    owner: str | None = None,
 ) -> uuid.UUID | None:
-    """Put a subject into a named human's hands; None when such a case is open already. Details hold ids only."""
-    owner = owner_of(subject_type)
+    """Put a subject into a named human's hands, by default its owner's; None when such a case is open already. Details
+    hold ids only."""
+    owner = owner or owner_of(subject_type)
     values = {"id": uuid.uuid4(), "kind": kind, "subject_type": subject_type, "subject_id": subject_id}
     case_id = session.execute(
         OPEN, {**values, "owner": owner, "priority": 0, "details": json.dumps(details or {})}

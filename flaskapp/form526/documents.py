@@ -123,7 +123,8 @@ def insert_document(
     session: DbSession, submission: Submission, kind: str, on_record: dict[str, str] | None = None, **values: Any
 ) -> DocumentSubmission:
     """Add the row of a document, and its history with what else is to be known of it."""
-    document = DocumentSubmission(submission_id=submission.id, kind=kind, **values)
+    marked = submission.synthetic_on
+    document = DocumentSubmission(submission_id=submission.id, kind=kind, synthetic_on=marked, **values)
     session.add(document)
     session.flush()
     detail = {"kind": kind, "submission": str(submission.id), **(on_record or {})}

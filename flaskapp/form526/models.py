@@ -21,7 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from flaskapp.crypto import EncryptedJSON, SealedBytes, digest_of
-from flaskapp.db import db
+from flaskapp.db import Markable, db, synthetic_index
 from flaskapp.form526.states import BENEFITS_GATEWAY, DOCUMENT, FAILED, KINDS, MISSING, NO_WORD, PENDING, SUBMISSION
 from outbox import NOW, Timestamp, one_of
 
@@ -74,7 +74,7 @@ def form_parts(form: dict[str, Any]) -> tuple[str, ...]:
     return (json.dumps(form, sort_keys=True, ensure_ascii=False),)
 
 
-class Submission(db.Model):  # type: ignore[name-defined]
+class Submission(Markable, db.Model):  # type: ignore[name-defined]
     """One form of one person. The same form posted again is the same submission."""
 
     __tablename__ = "form526_submissions"
@@ -87,6 +87,7 @@ class Submission(db.Model):  # type: ignore[name-defined]
         UniqueConstraint("job_id"),
         UniqueConstraint("claim_id"),
         Index("ix_form526_submissions_itf", "itf_id", postgresql_where=text("itf_id IS NOT NULL")),
+        synthetic_index("form526_submissions"),
         Index("ix_form526_submissions_finished_at", "finished_at"),
         Index("ix_form526_submissions_open", "account_id", postgresql_where=text("state = 'pending'")),
         Index("ix_form526_submissions_not_emptied", "finished_at", postgresql_where=text("emptied_at IS NULL")),
@@ -113,7 +114,7 @@ class Submission(db.Model):  # type: ignore[name-defined]
     emptied_at: Mapped[datetime | None] = mapped_column(Timestamp)
 
 
-class DocumentSubmission(db.Model):  # type: ignore[name-defined]
+class DocumentSubmission(Markable, db.Model):  # type: ignore[name-defined]
     """One document of an accepted submission, followed until Lighthouse says it arrived, or that it cannot."""
 
     __tablename__ = "form526_document_submissions"
@@ -135,6 +136,7 @@ class DocumentSubmission(db.Model):  # type: ignore[name-defined]
         UniqueConstraint("lighthouse_request_id"),
         UniqueConstraint("submission_id", "attachment_guid"),
         Index("ix_form526_documents_submission", "submission_id"),
+        synthetic_index("form526_document_submissions", one_a_day=False),
         Index("ix_form526_document_submissions_finished_at", "finished_at"),
         Index(
             "ix_form526_document_submissions_not_emptied",

@@ -9,12 +9,12 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, Text, Unique
 from sqlalchemy.dialects.postgresql import ExcludeConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from flaskapp.db import db
+from flaskapp.db import Markable, db, synthetic_index
 from flaskapp.intent_to_file.states import FIRST_LOOK, INTENT_TO_FILE, PATHS, PENDING, TYPES
 from outbox import NOW, Timestamp, one_of
 
 
-class IntentToFile(db.Model):  # type: ignore[name-defined]
+class IntentToFile(Markable, db.Model):  # type: ignore[name-defined]
     """Times are UTC. Valid from `asked_at` to `expires_at`; `effective_date` is the time that counts for the law.
 
     The range begins at `asked_at`, not at `effective_date`: an ITF found upstream may be dated back into the time of
@@ -44,6 +44,7 @@ class IntentToFile(db.Model):  # type: ignore[name-defined]
             name="ex_intents_to_file_one_valid",
         ),
         Index("ix_intents_to_file_account", "account_id", "type", "asked_at"),
+        synthetic_index("intents_to_file"),
         Index("ix_intents_to_file_finished_at", "finished_at"),
         Index("ix_intents_to_file_follows", "follows_id", postgresql_where=text("follows_id IS NOT NULL")),
         Index(

@@ -158,6 +158,13 @@ def request_at_once(account_id: uuid.UUID, itf_type: str) -> Requested | None:
     return Requested(made, now, looked)
 
 
+def expire_synthetic(session: DbSession, account_id: uuid.UUID) -> None:
+    """A confirmed synthetic ITF is valid here until the next one is requested, and is not compared any more."""
+    earlier = update(IntentToFile).where(IntentToFile.account_id == account_id, IntentToFile.synthetic_on.is_not(None))
+    valid = earlier.where(IntentToFile.state == CONFIRMED, IntentToFile.expires_at > NOW)
+    session.execute(valid.values(expires_at=NOW, refresh_due_at=None).execution_options(synchronize_session=False))
+
+
 def note_asked_again(session: DbSession, failed: IntentToFile) -> None:
     """Nothing has changed since it failed: its one case says that the person came back."""
     note_cases(session, SUBJECT, str(failed.id), "the person requested it again: still nobody to file it for", "person")

@@ -10,12 +10,12 @@ from sqlalchemy import CheckConstraint, Index, Integer, Text, UniqueConstraint, 
 from sqlalchemy.orm import Mapped, mapped_column
 
 from flaskapp.crypto import EncryptedJSON
-from flaskapp.db import db
+from flaskapp.db import Markable, db, synthetic_index
 from flaskapp.notifications.states import NOTIFICATION, PENDING
 from outbox import NOW, Timestamp, one_of
 
 
-class Notification(db.Model):  # type: ignore[name-defined]
+class Notification(Markable, db.Model):  # type: ignore[name-defined]
     __tablename__ = "notifications"
     __table_args__ = (
         CheckConstraint(one_of("state", NOTIFICATION.states), name="state"),
@@ -28,6 +28,7 @@ class Notification(db.Model):  # type: ignore[name-defined]
             "recipient IS NOT NULL AND personalisation IS NOT NULL OR emptied_at IS NOT NULL", name="kept_or_emptied"
         ),
         UniqueConstraint("subject_type", "subject_id", "kind", "cycle"),
+        synthetic_index("notifications", one_a_day=False),
         # When it came to rest; null while VANotify has not taken it.
         Index("ix_notifications_rest", text("COALESCE(finished_at, sent_at)")),
         Index(

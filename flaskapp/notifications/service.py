@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -118,11 +118,13 @@ def enqueue_notification(
     cycle: int,
     content: Content,
     notification_id: uuid.UUID | None = None,
+    synthetic_on: date | None = None,
 ) -> uuid.UUID | None:
     """Add one notification of this kind in this cycle, with the message that sends it; None if there is one already.
 
     Its id follows from these: after a restore from a backup that lost the row, VANotify knows it by the same reference.
-    A given `notification_id` is that of a notification whose row was lost: VANotify may know it.
+    A given `notification_id` is that of a notification whose row was lost: VANotify may know it. `synthetic_on` is the
+    mark of the subject.
     """
     values = {
         "id": notification_id or id_from(SUBJECT, subject_type, subject_id, kind, cycle),
@@ -132,6 +134,7 @@ def enqueue_notification(
         "cycle": cycle,
         **asdict(content),
         "state": PENDING,
+        "synthetic_on": synthetic_on,
     }
     statement = insert(Notification).values(**values).on_conflict_do_nothing().returning(Notification.id)
     created = session.execute(statement).scalar_one_or_none()

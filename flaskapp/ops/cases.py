@@ -30,7 +30,8 @@ blueprint = Blueprint("ops_cases", __name__, url_prefix="/ops/cases")
 require_operator(blueprint)
 
 ON_A_PAGE = 50
-LAST_PAGE = 100_000
+# Pages lead to as many as are counted.
+LAST_PAGE = messages.MOST_COUNTED // ON_A_PAGE
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class Filters:
     owner: str = ""
     about: str = ""
     closed: bool = False
+
+    @property
+    def order(self) -> tuple[Any, ...]:
+        """The order of the list: urgent ones and then the oldest first; of closed ones those closed last."""
+        return (Case.closed_at.desc(), Case.id) if self.closed else (Case.priority.desc(), Case.opened_at, Case.id)
 
     def apply(self, statement: Any) -> Any:
         statement = statement.where(Case.closed_at.is_not(None) if self.closed else Case.closed_at.is_(None))
@@ -66,11 +72,10 @@ def asked_for() -> Filters:
 def inbox() -> str:
     filters = asked_for()
     page = min(max(request.args.get("page", 1, type=int), 1), LAST_PAGE)
-    order = (Case.closed_at.desc(),) if filters.closed else (Case.priority.desc(), Case.opened_at, Case.id)
-    listed = filters.apply(select(Case)).order_by(*order).limit(ON_A_PAGE).offset((page - 1) * ON_A_PAGE)
+    listed = select(Case).where(Case.id.in_(ids_of(filters, page))).order_by(*filters.order)
     with transaction() as session:
-        total = session.execute(filters.apply(select(func.count()).select_from(Case))).scalar_one()
         groups = session.execute(groups_of(filters)).all()
+        total = sum(group.cases for group in groups)
         owners = session.execute(select(Case.owner).where(Case.closed_at.is_(None)).distinct()).scalars().all()
         found = [(case, KINDS[case.kind]) for case in session.execute(listed).scalars()]
     pages = max(1, -(-total // ON_A_PAGE))
@@ -80,10 +85,20 @@ def inbox() -> str:
     )
 
 
+def ids_of(filters: Filters, page: int) -> Any:
+    """The ids of a page, found by an index alone: of the cases only those that are shown are read."""
+    ids = filters.apply(select(Case.id)).order_by(*filters.order)
+    return ids.limit(ON_A_PAGE).offset((page - 1) * ON_A_PAGE)
+
+
 def groups_of(filters: Filters) -> Any:
-    """How many cases there are of each kind and subject, and since when; the largest group first."""
-    columns = (Case.kind, Case.subject_type, func.count().label("cases"), func.min(Case.opened_at).label("oldest"))
-    return filters.apply(select(*columns)).group_by(Case.kind, Case.subject_type).order_by(func.count().desc())
+    """How many cases there are of each kind and subject, and since when; the largest group first. Of all of them, the
+    first `MOST_COUNTED` are counted."""
+    columns = (Case.kind, Case.subject_type, Case.opened_at)
+    first = filters.apply(select(*columns)).order_by(*filters.order).limit(messages.MOST_COUNTED).subquery()
+    counts = (func.count().label("cases"), func.min(first.c.opened_at).label("oldest"))
+    grouped = select(first.c.kind, first.c.subject_type, *counts).group_by(first.c.kind, first.c.subject_type)
+    return grouped.order_by(func.count().desc())
 
 
 @blueprint.get("/<case_id>")

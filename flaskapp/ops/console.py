@@ -8,34 +8,42 @@ from typing import Any
 
 from flask import Flask, current_app, url_for
 from redis.exceptions import RedisError
-from sqlalchemy import func, select, text
+from sqlalchemy import select, text
 
 from flaskapp.audit.report import FULL_SCOPE, RECENT_DAYS, RECENT_SCOPE
 from flaskapp.cases.kinds import KINDS
 from flaskapp.cases.models import Case
 from flaskapp.current import flows
 from flaskapp.db import transaction
+from flaskapp.ops import synthetic
 from flaskapp.ops.activity import activity
 from flaskapp.ops.health import standing_still
 from flaskapp.ops.home import link, panel
 from flaskapp.ops.redrive import newer_than
 from flaskapp.ops.rq_pages import Ledger
-from outbox import breakers, holds, leases, rescue, rq_side, tally, timeline
+from flaskapp.ops.shown import counted
+from outbox import breakers, holds, leases, messages, rescue, rq_side, tally, timeline
 
 OPEN_CASES_SHOWN = 20
 PROCESSES_SHOWN = 50
 # The audit runs every minute. If the last one is older than this, the scheduler or the workers are not running.
 SILENT_SECONDS = 180
 AUDITS = text("SELECT scope, at, extract(epoch FROM outbox_now() - at)::float AS age, report FROM audits")
-OPEN_CASES = text("""
-    SELECT count(*) AS cases, count(*) FILTER (WHERE priority > 0) AS urgent FROM cases WHERE closed_at IS NULL
+# Counted up to a bound, in the order of an index: urgent ones first.
+OPEN_CASES = text(f"""
+    SELECT count(*) AS cases, count(*) FILTER (WHERE priority > 0) AS urgent
+      FROM (SELECT priority FROM cases WHERE closed_at IS NULL
+             ORDER BY priority DESC, opened_at, id LIMIT {messages.MOST_COUNTED}) AS first
 """)
 # ITFs whose legal day is running out. `flask itf at-risk` lists them in the order in which they lose it.
-DAYS_AT_RISK = text("""
+# Those past it come first, and are counted up to the same bound.
+DAYS_AT_RISK = text(f"""
     SELECT count(*) AS pending, count(*) FILTER (WHERE legal_midnight_at <= outbox_now()) AS past,
-           round((extract(epoch FROM min(legal_midnight_at) FILTER (WHERE legal_midnight_at > outbox_now())
+           round((extract(epoch FROM (SELECT min(legal_midnight_at) FROM intents_to_file
+                                       WHERE state = 'pending' AND legal_midnight_at > outbox_now())
                                      - outbox_now()) / 3600)::numeric, 1)::float AS hours_left
-      FROM intents_to_file WHERE state = 'pending'
+      FROM (SELECT legal_midnight_at FROM intents_to_file WHERE state = 'pending'
+             ORDER BY legal_midnight_at LIMIT {messages.MOST_COUNTED}) AS first
 """)
 
 
@@ -71,6 +79,7 @@ def needs() -> Mapping[str, Any]:
         shut = [each for each in breakers.all_breakers(session, flows().breaker_limits) if each.open_until]
         past = session.execute(DAYS_AT_RISK).one().past
         standing = standing_still(session)
+        late = [each.flow.replace("_", " ") for each in synthetic.standings(session) if each.late]
     missed = sum(line.missed + line.will_miss for line in lines)
     inbox, list_of_breakers = url_for("ops_cases.inbox"), url_for("ops_breakers.overview")
     found = [
@@ -78,11 +87,16 @@ def needs() -> Mapping[str, Any]:
         (len(standing), "Parts of ours that stand still: {}", "#panel-standing"),
         (opened.urgent, "Urgent cases: {}", inbox),
         (opened.cases - opened.urgent, "Open cases: {}", inbox),
+        (
+            len(late),
+            f"Synthetic submissions late: {', '.join(late)}",
+            url_for("ops_cases.inbox", kind=synthetic.LATE_KIND),
+        ),
         (len(shut), f"Cannot be called: {', '.join(each.upstream for each in shut)}", list_of_breakers),
         (missed, "Deadlines missed, or to be missed at this rate: {}", "#panel-outstanding"),
         (past, "Intents to file past their midnight: {}", "#panel-days"),
     ]
-    return {"needs": [Need(words.format(number), url) for number, words, url in found if number]}
+    return {"needs": [Need(words.format(counted(number)), url) for number, words, url in found if number]}
 
 
 def breakers_and_holds() -> Mapping[str, Any]:
@@ -97,11 +111,11 @@ def days_at_risk() -> Mapping[str, Any]:
 
 def cases() -> Mapping[str, Any]:
     """Open cases, urgent ones first, then the oldest, and how many there are in all."""
-    statement = select(Case).where(Case.closed_at.is_(None)).order_by(Case.priority.desc(), Case.opened_at)
+    statement = select(Case).where(Case.closed_at.is_(None)).order_by(Case.priority.desc(), Case.opened_at, Case.id)
     statement = statement.limit(OPEN_CASES_SHOWN)
     with transaction() as session:
         found = session.execute(statement).scalars().all()
-        total = session.execute(select(func.count()).where(Case.closed_at.is_(None))).scalar_one()
+        total = session.execute(OPEN_CASES).one().cases
         return {"cases": [(case, KINDS[case.kind]) for case in found], "total": total}
 
 

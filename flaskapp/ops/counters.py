@@ -55,7 +55,7 @@ TOLD = counters.Durations(
 
 
 def count_ledger(engine: Engine, most: int = counters.ROWS_AT_ONCE) -> None:
-    counters.count_ledger(engine, [TOLD], most)
+    counters.count_ledger(engine, [TOLD], most, flows().synthetic)
 
 
 def count_answer(response: Response) -> Response:

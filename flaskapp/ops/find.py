@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, Uuid, select
+from sqlalchemy import BigInteger, Uuid, null, select
 
 from flaskapp.accounts.models import Account
 from flaskapp.cases.models import Case
 from flaskapp.current import flows
-from flaskapp.db import DbSession
+from flaskapp.db import DbSession, Markable
 from flaskapp.flows import Subject
 from flaskapp.logs import REQUEST_ID
 from flaskapp.subjects import states_of
@@ -31,7 +31,7 @@ NUMBER = re.compile(r"[1-9][0-9]{0,18}")
 LAST_FOUR = re.compile(r"[0-9A-Za-z]{4}")
 MOST = 20
 # A claim number is stored encrypted, so its last four are looked for in what was filed last, and nowhere else.
-NUMBERS_READ = 2_000
+NUMBERS_READ = 1_000
 LARGEST_ID = 2**63 - 1
 
 
@@ -154,11 +154,14 @@ def by_last_four(session: DbSession, name: str, subject: Subject, wanted: str) -
 
 def rows_of(subject: Subject) -> Any:
     states = states_of(subject)
-    return select(states.model.id.label("id"), getattr(states.model, states.column).label("state"))
+    marked = states.model.synthetic_on if issubclass(states.model, Markable) else null()
+    state = getattr(states.model, states.column)
+    return select(states.model.id.label("id"), state.label("state"), marked.label("synthetic_on"))
 
 
 def of_row(name: str, row: Any, by: str = "its id") -> Found:
-    return Found(name, str(row.id), f"{name.replace('_', ' ')}, {row.state}", by)
+    synthetic = ", synthetic" if row.synthetic_on is not None else ""
+    return Found(name, str(row.id), f"{name.replace('_', ' ')}, {row.state}{synthetic}", by)
 
 
 def of_case(case: Case) -> Found:

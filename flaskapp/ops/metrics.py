@@ -18,9 +18,10 @@ from sqlalchemy import text
 
 from flaskapp.audit.report import RECENT_SCOPE
 from flaskapp.cases.kinds import KINDS
+from flaskapp.config import SYNTHETIC_NEEDS
 from flaskapp.current import flows, settings
 from flaskapp.db import AUDIT, RETENTION, SWEEP, db, transaction
-from flaskapp.ops import counters
+from flaskapp.ops import counters, synthetic
 from flaskapp.upstreams.transport.http import seconds_left
 from flaskapp.web import access, rate_limits
 from flaskapp.web.errors import Problem
@@ -59,6 +60,7 @@ class LedgerCollector:
             breaker_rows = breakers.all_breakers(session, flows().breaker_limits)
             runs = leases.last_runs(session)
             counted = list(counters.families(session))
+            tried = list(synthetic.standings(session))
         yield from audit_gauges(audits)
         yield from outstanding_gauges(outstanding)
         yield from deadline_gauges(outstanding.lines)
@@ -68,6 +70,7 @@ class LedgerCollector:
         yield open_cases
         yield from breaker_gauges(breaker_rows)
         yield from run_gauges(runs.values())
+        yield from synthetic_gauges(tried)
         yield from counted
 
 
@@ -85,6 +88,24 @@ def run_gauges(runs: Iterable[leases.LastRun]) -> Iterator[Any]:
         passed.add_metric([run.name], run.passed_over)
     yield age
     yield passed
+
+
+def synthetic_gauges(tried: Iterable[synthetic.Standing]) -> Iterator[Any]:
+    """When the person of a synthetic submission was told of a good end last, and whether one is late. A flow through
+    which none is filed is never late."""
+    told = GaugeMetricFamily(
+        "surefile_synthetic_last_success_timestamp_seconds",
+        "When a synthetic submission last came to a good end that its person was told of, or 0.",
+        labels=["flow"],
+    )
+    late = GaugeMetricFamily("surefile_synthetic_late", "1 while a synthetic submission is late.", labels=["flow"])
+    found = {each.flow: each for each in tried}
+    for flow in SYNTHETIC_NEEDS:
+        standing = found.get(flow)
+        told.add_metric([flow], standing.told_at.timestamp() if standing and standing.told_at else 0.0)
+        late.add_metric([flow], int(standing is not None and standing.late))
+    yield told
+    yield late
 
 
 def audit_gauges(audits: Any) -> Iterator[Any]:

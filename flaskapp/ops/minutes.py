@@ -32,6 +32,7 @@ MOVED = f"""
     WITH moved AS MATERIALIZED (
         SELECT date_trunc('minute', h.at) AS began_at, h.at, h.subject_type, h.subject_id, h.moved_from, h.moved_to
           {sql.history_between(":since", ":until")} AND h.moved_to IS NOT NULL
+           AND (h.subject_type, h.subject_id) NOT IN ({{left_out}})
     )"""
 BEGUN_AND_FAILED = """
     SELECT began_at, subject_type, CASE WHEN moved_from IS NULL THEN 'accepted' ELSE 'failed' END AS event,
@@ -56,7 +57,8 @@ WAITING = f"""
     SELECT CAST(:until AS timestamptz), each, 'waiting', count(m.id),
            COALESCE(extract(epoch FROM outbox_now() - min(m.created_at)), 0)::float
       FROM unnest(CAST(:submissions AS text[])) AS each
-      LEFT JOIN (SELECT m.* {sql.messages()} AND m.state <> 'parked' AND m.job <> ALL(:unpromised)) m
+      LEFT JOIN (SELECT m.* {sql.messages()} AND m.state <> 'parked' AND m.job <> ALL(:unpromised)
+                    AND (m.subject_type, m.subject_id) NOT IN ({{left_out}})) m
              ON m.subject_type = each
      GROUP BY each"""
 KEEP = """
@@ -107,7 +109,8 @@ def quoted(words: list[str]) -> str:
 def count_of(registered: Flows) -> str:
     """The statement that counts and keeps the minutes between `:since` and `:until`."""
     filed = [filed_of(name, subject) for name, subject in registered.submissions.items()]
-    counted = f"{MOVED} {' UNION ALL '.join([BEGUN_AND_FAILED, *filed, TOLD, WAITING])}"
+    parts = [BEGUN_AND_FAILED, *filed, TOLD, WAITING.format(left_out=registered.synthetic)]
+    counted = f"{MOVED.format(left_out=registered.synthetic)} {' UNION ALL '.join(parts)}"
     return KEEP.format(width="minute", counted=counted)
 
 

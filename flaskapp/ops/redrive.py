@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
 
 from flaskapp.current import flows
 from flaskapp.db import DbSession, transaction
+from flaskapp.flows import nothing_newer
 from flaskapp.ops.story import row_of, waits_for
 from flaskapp.requeue import Refused, requeue_message
+from flaskapp.subjects import states_of
 from outbox import messages
 
-# How many of a group are looked at for a preview: each costs a query or two.
-LOOKED_AT = 200
+# How many of a group are looked at for a preview: each may cost a query.
+LOOKED_AT = 100
 # After so many it is asked again whether the upstream can be called.
 AT_ONCE = 10
 # So many superseded ones are passed over in one go; then somebody has to go on by hand.
@@ -69,9 +75,23 @@ class Redriven:
 def newer_than(session: DbSession, subject_type: str, subject_id: str) -> str | None:
     """The newer submission of the same person that takes this one's place, if there is one."""
     subject = flows().promises.get(subject_type)
+    if subject is None or subject.newer is nothing_newer:
+        return None
     row = row_of(session, subject, subject_id)
-    newer = subject.newer(session, row) if subject is not None and row is not None else None
+    newer = subject.newer(session, row) if row is not None else None
     return str(newer) if newer is not None else None
+
+
+def rows_of_all(session: DbSession, listed: Sequence[Any]) -> list[Any]:
+    """The rows that these messages are about, in one query for each type; while they are held, the session has them."""
+    found: list[Any] = []
+    for name in {each.subject_type for each in listed} & flows().promises.keys():
+        subject = flows().promises[name]
+        if subject.newer is not nothing_newer:
+            model = states_of(subject).model
+            ids = [uuid.UUID(each.subject_id) for each in listed if each.subject_type == name]
+            found += session.execute(select(model).where(model.id.in_(ids))).scalars()
+    return found
 
 
 def preview(session: DbSession, job: str, cause: str) -> Preview | None:
@@ -80,7 +100,9 @@ def preview(session: DbSession, job: str, cause: str) -> Preview | None:
     if group is None:
         return None
     first = messages.parked_in(session, job, cause, limit=LOOKED_AT)
+    held = rows_of_all(session, first)
     superseded = sum(newer_than(session, each.subject_type, each.subject_id) is not None for each in first)
+    del held
     shut = waits_for(session, group.upstream)
     return Preview(
         job,

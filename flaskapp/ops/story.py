@@ -67,6 +67,11 @@ class Story:
     related: list[Found] = field(default_factory=list)
     cases: list[Found] = field(default_factory=list)
 
+    @property
+    def synthetic(self) -> bool:
+        """Whether we filed it ourselves, for a test person."""
+        return "synthetic_on" in self.facts
+
 
 def tell(session: DbSession, subject_type: str, subject_id: str) -> Story:
     """The story of this subject, also where its row is gone and only its records are left."""

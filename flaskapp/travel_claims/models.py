@@ -10,12 +10,12 @@ from sqlalchemy import CheckConstraint, Date, DateTime, Index, Integer, Text, Un
 from sqlalchemy.orm import Mapped, mapped_column
 
 from flaskapp.crypto import EncryptedJSON, digest_of
-from flaskapp.db import db
+from flaskapp.db import Markable, db, synthetic_index
 from flaskapp.travel_claims.states import PENDING, TRAVEL_CLAIM
 from outbox import NOW, Timestamp, one_of
 
 
-class TravelClaim(db.Model):  # type: ignore[name-defined]
+class TravelClaim(Markable, db.Model):  # type: ignore[name-defined]
     __tablename__ = "travel_claims"
     __table_args__ = (
         CheckConstraint(one_of("state", TRAVEL_CLAIM.states), name="state"),
@@ -24,6 +24,7 @@ class TravelClaim(db.Model):  # type: ignore[name-defined]
         CheckConstraint("identity IS NOT NULL OR emptied_at IS NOT NULL", name="kept_or_emptied"),
         UniqueConstraint("person_digest", "appointment_date", "station_digest"),
         Index("ix_travel_claims_state", "state", "requested_at"),
+        synthetic_index("travel_claims"),
         Index("ix_travel_claims_finished_at", "finished_at"),
         Index("ix_travel_claims_not_emptied", "finished_at", postgresql_where=text("emptied_at IS NULL")),
     )

@@ -10,14 +10,14 @@ from sqlalchemy import CheckConstraint, DateTime, ForeignKey, Index, Integer, Te
 from sqlalchemy.orm import Mapped, mapped_column
 
 from flaskapp.crypto import EncryptedJSON, digest_from, digest_of
-from flaskapp.db import db
+from flaskapp.db import Markable, db, synthetic_index
 from flaskapp.travel_pay.states import APPOINTMENT, PENDING, STEPS, TRAVEL_PAY_CLAIM
 from outbox import NOW, Timestamp, one_of
 
 CONTACT_FIELDS = ("address", "phone", "email")
 
 
-class TravelPayClaim(db.Model):  # type: ignore[name-defined]
+class TravelPayClaim(Markable, db.Model):  # type: ignore[name-defined]
     """`starts_at` is the appointment's wall-clock time at its facility: BTSSS knows no other time."""
 
     __tablename__ = "travel_pay_claims"
@@ -33,6 +33,7 @@ class TravelPayClaim(db.Model):  # type: ignore[name-defined]
         CheckConstraint("requested IS NOT NULL OR emptied_at IS NOT NULL", name="kept_or_emptied"),
         UniqueConstraint("account_id", "starts_at", "station_digest"),
         Index("ix_travel_pay_claims_state", "state", "requested_at"),
+        synthetic_index("travel_pay_claims"),
         Index("ix_travel_pay_claims_finished_at", "finished_at"),
         Index("ix_travel_pay_claims_claim_id", "claim_id", postgresql_where=text("claim_id IS NOT NULL")),
         Index("ix_travel_pay_claims_open", "account_id", postgresql_where=text("state = 'pending'")),

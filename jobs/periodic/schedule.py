@@ -20,5 +20,6 @@ PERIODIC = (
     Periodic("periodic-document-poll", "jobs.housekeeping.poll_documents", 10),
     Periodic("periodic-audit", "jobs.housekeeping.audit_all", 60),
     Periodic("periodic-minutes", "jobs.housekeeping.count_minutes", 60),
+    Periodic("periodic-synthetic", "jobs.housekeeping.file_synthetic", 60),
     Periodic("periodic-retention", "jobs.housekeeping.retain", 3600),
 )

@@ -20,7 +20,18 @@ from tests.benchmarks.rows import MEASUREMENTS, Measurement, Row, Run
 
 FOLDER = ROOT / "build" / "bench"
 # In the order in which they run.
-MODULES = ("posting", "starting", "jobs", "relaying", "travelling", "growing", "idling", "slow_upstreams", "capacity")
+MODULES = (
+    "posting",
+    "starting",
+    "jobs",
+    "relaying",
+    "travelling",
+    "growing",
+    "consoles",
+    "idling",
+    "slow_upstreams",
+    "capacity",
+)
 NEEDED = ("procrastinate", "pgqueuer", "asyncpg", "psycopg", "matplotlib")
 MISSING = (
     "not installed: {}. `make bench` installs requirements-bench.txt; by hand:"

@@ -289,6 +289,6 @@ def test_a_scheduler_survives_an_outage_of_redis(redis: Redis, caplog: pytest.Lo
 
 
 def test_the_real_table_has_stable_names_that_no_pointer_has() -> None:
-    names = ["sweep", "itf-refresh", "document-poll", "audit", "minutes", "retention"]
+    names = ["sweep", "itf-refresh", "document-poll", "audit", "minutes", "synthetic", "retention"]
     assert [entry.name for entry in PERIODIC] == [f"periodic-{name}" for name in names]
     assert all(rq_side.read_job_id(entry.name) is None for entry in PERIODIC)

@@ -75,6 +75,14 @@ FAULTS: dict[str, tuple[dict[str, str], int, dict[str, str]]] = {
         60,
         {},
     ),
+    "SurefileSyntheticLate": (
+        {
+            'surefile_synthetic_late{flow="travel_claim"}': "0x3 1x20",
+            'surefile_synthetic_late{flow="intent_to_file"}': "0x23",
+        },
+        10,
+        {"flow": "travel_claim"},
+    ),
     "SurefileCasesGrow": (
         {'surefile_open_cases{kind="refused"}': "3x60 40x10", 'surefile_open_cases{kind="overdue"}': "0x70"},
         62,

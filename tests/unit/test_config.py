@@ -238,6 +238,43 @@ def test_a_role_is_of_an_operator_and_of_one_kind(settings: dict[str, str]) -> N
         from_env({**settings, "OPERATOR_VIEWERS": "ana", "OPERATOR_ADMINISTRATORS": "ana"})
 
 
+SYNTHETIC = {
+    "SYNTHETIC_FLOWS": "travel_claim,form526_submission",
+    "SYNTHETIC_PERSON": '{"account": "00000000-0000-4000-8000-0000000000aa", "icn": "1", "station": "983"}',
+    "SYNTHETIC_FORM": '{"note": "of {day}"}',
+    "SYNTHETIC_OWNER": "ops",
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"SYNTHETIC_FLOWS": ""}, "SYNTHETIC_PERSON is set without SYNTHETIC_FLOWS"),
+        ({"SYNTHETIC_PERSON": ""}, "SYNTHETIC_FLOWS is set without SYNTHETIC_PERSON"),
+        ({"SYNTHETIC_OWNER": ""}, "SYNTHETIC_FLOWS is set without SYNTHETIC_OWNER"),
+        ({"SYNTHETIC_FORM": ""}, "SYNTHETIC_FLOWS names form526_submission if and only if SYNTHETIC_FORM is set"),
+        ({"SYNTHETIC_FLOWS": "travel_claim"}, "form526_submission if and only if SYNTHETIC_FORM is set"),
+        ({"SYNTHETIC_FORM": '{"note": "always"}'}, "SYNTHETIC_FORM has no text with {day}"),
+        ({"SYNTHETIC_PERSON": '{"icn": "1"}'}, "SYNTHETIC_PERSON lacks station for travel_claim"),
+        ({"SYNTHETIC_PERSON": '{"account": "1"}'}, "SYNTHETIC_PERSON cannot be read: expected a UUID as account"),
+        ({"SYNTHETIC_FLOWS": "claims"}, "SYNTHETIC_FLOWS cannot be read: expected some of travel_claim"),
+        ({"SYNTHETIC_AT": "24:00"}, "SYNTHETIC_AT cannot be read: expected a time like 09:30"),
+        ({"SYNTHETIC_LATE_HOURS": "24"}, "SYNTHETIC_LATE_HOURS cannot be read"),
+        (
+            {"SYNTHETIC_FLOWS": "intent_to_file,form526_submission", "ITF_ASYNC_PERCENT": "0"},
+            "SYNTHETIC_FLOWS names intent_to_file, and with ITF_ASYNC_PERCENT 0 none",
+        ),
+    ],
+)
+def test_half_of_what_synthetic_submissions_need_stops_the_start(
+    settings: dict[str, str], changes: dict[str, str], said: str
+) -> None:
+    assert len(from_env({**settings, **SYNTHETIC}).synthetic_flows) == 2
+    with pytest.raises(ConfigError) as caught:
+        from_env({**settings, **SYNTHETIC, **changes})
+    assert said in str(caught.value) and "0000aa" not in str(caught.value)
+
+
 def test_without_any_key_nobody_could_sign_in_and_nothing_starts(settings: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match="SIS_JWKS_URL or SIS_PUBLIC_KEYS has to be set"):
         from_env({**settings, "SIS_JWKS_URL": ""})

@@ -72,6 +72,8 @@ def show_account(session: DbSession, found: Found, as_json: bool) -> None:
 
 def print_story(story: Story) -> None:
     click.echo(f"{story.subject_type.replace('_', ' ')} {story.subject_id}: {story.state or 'its row is gone'}")
+    if story.synthetic:
+        click.echo("  SYNTHETIC: filed by Surefile itself for a test person, and counted nowhere")
     for name, value in story.facts.items():
         if name not in ("id", "state"):
             click.echo(f"  {name.replace('_', ' ')}: {at(value) if isinstance(value, datetime) else value}")
