@@ -50,7 +50,7 @@ LOAD_ALL = prepared("""
       FROM travel_claims c WHERE c.id = ANY(CAST(:ids AS uuid[]))
 """)
 LOCK_ALL = prepared("""
-    SELECT c.id::text, c.state, c.cycle, c.appointment_date, c.identity
+    SELECT c.id::text, c.state, c.cycle, c.appointment_date, c.identity, c.synthetic_on
       FROM unnest(CAST(:ids AS uuid[])) WITH ORDINALITY AS each (id, place) JOIN travel_claims c ON c.id = each.id
      ORDER BY each.place FOR UPDATE OF c
 """)
@@ -268,13 +268,14 @@ def resolution_of(target: str) -> str:
 
 
 def record_all_filed(session: DbSession, filings: Sequence[tuple[str, Filing]]) -> None:
-    """As `record_filed`, for many claims by their ids, in as many statements as for one."""
+    """As `record_filed`, for many claims by their ids, in as many statements as for one. The day's synthetic one goes by
+    itself: its notification bears its mark."""
     rows = {row.id: row for row in session.execute(LOCK_ALL, {"ids": [claim_id for claim_id, _ in filings]})}
     alike: dict[tuple[str, str], dict[str, tuple[Filing, Due]]] = {}
     for claim_id, filing in filings:
         row = rows[claim_id]
         content = content_about(opened(row.identity), row.appointment_date, filing.filed)
-        if row.state == PENDING and is_addressed(content):
+        if row.state == PENDING and is_addressed(content) and row.synthetic_on is None:
             due = Due(filing.notification, row.cycle, content)
             alike.setdefault((filing.target, filing.notification), {})[claim_id] = filing, due
         else:
