@@ -268,8 +268,8 @@ def resolution_of(target: str) -> str:
 
 
 def record_all_filed(session: DbSession, filings: Sequence[tuple[str, Filing]]) -> None:
-    """As `record_filed`, for many claims by their ids, in as many statements as for one. The day's synthetic one goes by
-    itself: its notification bears its mark."""
+    """As `record_filed`, for many claims by their ids, in as many statements as for one. A synthetic one goes alone:
+    its notification bears its mark."""
     rows = {row.id: row for row in session.execute(LOCK_ALL, {"ids": [claim_id for claim_id, _ in filings]})}
     alike: dict[tuple[str, str], dict[str, tuple[Filing, Due]]] = {}
     for claim_id, filing in filings:

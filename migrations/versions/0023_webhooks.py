@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import op
 
 revision = "0023"
-down_revision = "0021"
+down_revision = "0022"
 branch_labels = None
 depends_on = None
 
@@ -64,8 +64,8 @@ BEFORE = (
     *("refused", "exhausted", "may_exist_upstream", "conflicting_answers", "half_filed", "answered_late"),
     *("overdue", "past_midnight", "dated_late", "broken", "document_failed", "document_in_efolder"),
     *("document_missing", "document_not_found", "document_unclear", "document_stuck"),
-    *("notification_undeliverable", "notification_not_sent", "parked_by_hand", "unsettled", "unaccounted"),
-    "contradiction",
+    *("notification_undeliverable", "notification_not_sent", "parked_by_hand", "unsettled", "synthetic_late"),
+    *("unaccounted", "contradiction"),
 )
 
 
