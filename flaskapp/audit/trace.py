@@ -217,10 +217,13 @@ def overlap(before: Any, row: Any) -> bool:
 def unfounded(reading: Reading, moves: list[Any], attempts: list[Any]) -> Iterator[Illegal]:
     """If a worker says that upstream holds it, an attempt that succeeded must have ended in the same transaction.
 
-    Everything that one transaction writes has the same timestamp; which time that was does not matter.
+    What upstream holds is corrected by a late refusal, too: then it is not ours. Everything that one transaction writes
+    has the same timestamp; which time that was does not matter.
     """
     answered_at = {row.finished_at for row in attempts if row.status == "success" and row.purpose != "give_up"}
+    corrected_at = {row.finished_at for row in attempts if row.late and row.answered}
     for move in moves:
         good = move.moved_to in reading.answered
-        if good and move.actor == "worker" and move.at not in answered_at:
+        founded = answered_at | corrected_at if move.moved_from in reading.answered else answered_at
+        if good and move.actor == "worker" and move.at not in founded:
             yield move.at, f"moved to {move.moved_to} though no attempt had succeeded"
