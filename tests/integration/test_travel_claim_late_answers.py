@@ -140,6 +140,8 @@ def test_a_claim_presumed_ours_is_somebody_elses_once_our_submit_is_refused(prod
     runner.finish(SUBMIT, first, Outcome("duplicate", error=Duplicate("btsss")))
     product.work()
     assert (claim.state["state"], texts(product, 2)) == ("duplicate", ["cie.created", "cie.duplicate"])
+    traced = command(product, "audit", "--trace")
+    assert traced.exit_code == 0, traced.output
     assert (claim.state["claim_number_last_four"], product.cases()) == (planted["number"][-4:], [])
 
 
