@@ -31,6 +31,7 @@ from outbox.tables import metadata as ledger
 from sandbox.settings import environment, kept_secrets
 from sandbox.upstreams.templates import TEMPLATE_IDS
 from tests.conftest import NOWHERE
+from tests.tour import FOLDER, MOST_BYTES, PICTURES
 
 ROOT = Path(__file__).parent.parent
 DOCS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -203,6 +204,14 @@ def test_every_link_leads_somewhere() -> None:
             if "://" not in target and not (path.parent / target).exists():
                 missing.add(f"{path.name}: {target}")
     assert missing == set()
+
+
+def test_the_tour_shows_the_pictures_that_its_command_makes() -> None:
+    """`make tour` makes them anew; whether they still look like the pages is for eyes to see."""
+    shown = re.findall(r"!\[[^\]]+\]\(tour/([^)]+)\)", text_of(ROOT / "docs" / "tour.md"))
+    assert shown == list(PICTURES)
+    sizes = {path.name: path.stat().st_size for path in FOLDER.iterdir()}
+    assert sizes.keys() == set(PICTURES) and max(sizes.values()) <= MOST_BYTES
 
 
 CITATION = re.compile(r"\(contract: ([^)]*)\)")
