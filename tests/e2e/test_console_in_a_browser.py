@@ -25,7 +25,7 @@ from tests.integration.restore_steps import product_on
 from tests.integration.steps import file_claim, listening, reconfigure
 from tests.product import Product
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, pytest.mark.timeout(900)]
 
 PICTURES = Path(__file__).parents[2] / "build" / "console"
 WIDTHS, SCHEMES = (320, 390, 1280), ("dark", "light")
@@ -156,41 +156,6 @@ def test_what_is_parked_is_redriven_and_a_case_closed(page: Page, product: Produ
     page.locator("main a").first.press("Enter")
     page.get_by_role("heading", name="What happened").wait_for()
     without_faults(page, "story")
-
-
-def test_home_puts_new_panels_in_place_of_the_old_ones(page: Page, product: Product) -> None:
-    """In a tab with a clock of its own, which is put forward by half a minute. It also goes on by itself, so nothing is
-    said here of how often the page is asked for while it may be."""
-    urgent = "UPDATE cases SET priority = :urgent WHERE closed_at IS NULL RETURNING 1"
-    home = page.context.new_page()
-    home.clock.install()
-    home.goto("/ops/")
-    home.evaluate("window.sameDocument = true")
-    asked: list[str] = []
-    home.on("request", lambda request: asked.append(request.resource_type))
-    news, made = home.get_by_text("Urgent cases: 1"), home.locator("#made").inner_text()
-    home.locator("#wanted").fill("half a")
-    product.rows(urgent, urgent=1)
-    home.clock.fast_forward(31_000)
-    news.wait_for()
-    assert home.locator("#made").inner_text() != made
-    # Nobody lost their place or what they had typed: it is not the page that was loaded again.
-    assert home.evaluate("window.sameDocument && document.activeElement.value") == "half a"
-    assert set(asked) == {"fetch"}
-
-    home.get_by_role("link", name="Urgent cases: 1").focus()
-    product.rows(urgent, urgent=0)
-    times = len(asked)
-    home.clock.fast_forward(31_000)
-    assert home.evaluate("window.sameDocument") and len(asked) == times, "somebody was at one of its links"
-    pause = home.get_by_role("button", name="Pause")
-    pause.press("Enter")
-    times = len(asked)
-    home.clock.fast_forward(31_000)
-    assert ", paused" in home.locator("#age").inner_text() and len(asked) == times
-    pause.press("Enter")
-    news.wait_for(state="detached")
-    home.close()
 
 
 def test_the_other_pages(page: Page, product: Product) -> None:
