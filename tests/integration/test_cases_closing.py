@@ -76,6 +76,8 @@ STAYING = {
     "broken",
     "notification_undeliverable",
     "parked_by_hand",
+    "synthetic_late",
+    "webhook_refused",
     "contradiction",
 }
 

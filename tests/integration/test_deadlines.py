@@ -29,6 +29,7 @@ from flaskapp.travel_claims.models import TravelClaim
 from flaskapp.travel_claims.service import enqueue_filing
 from flaskapp.travel_pay import service as travel_pay
 from flaskapp.travel_pay.models import TravelPayClaim
+from flaskapp.webhooks import service as webhooks
 from tests.integration.steps import reconfigure
 from tests.product import Product
 
@@ -51,6 +52,7 @@ RULES = {
     "jobs.first_look.identify_visitor": timedelta(minutes=1),
     "jobs.first_look.look_for_itf": timedelta(minutes=1),
     "jobs.intent_to_file.refresh_itf": timedelta(),
+    "jobs.webhooks.deliver": 72 * HOUR,
 }
 BY_LEGAL_DAY = {"jobs.intent_to_file.identify_person", "jobs.intent_to_file.create_itf"}
 
@@ -126,7 +128,7 @@ def test_each_flows_work_is_due_when_its_rule_says(product: Product) -> None:
         enqueue_form(session)
         enqueue_notifying(session)
         REFRESH.enqueue(session, str(uuid.uuid4()), delay_seconds=30.0)
-        for work in (first_look.IDENTIFY, first_look.LOOK):
+        for work in (first_look.IDENTIFY, first_look.LOOK, webhooks.DELIVER):
             work.enqueue(session, str(uuid.uuid4()))
         enqueue_itf(session, now + 7 * HOUR)
     assert spans(product) == {**RULES, **dict.fromkeys(BY_LEGAL_DAY, 7 * HOUR)}

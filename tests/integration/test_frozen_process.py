@@ -36,20 +36,23 @@ def test_a_relay_that_froze_with_a_breaker_locked_delays_the_other_one_by_second
         frozen.invalidate()
 
 
-def frozen_for(seconds, monkeypatch):
+def frozen_for(seconds, monkeypatch, read):
     """The process's own clock has moved on by so many seconds when it has read what to send."""
 
-    def load(session, subject_id):
+    def load(session, about):
         monkeypatch.setattr(runner.time, "monotonic", lambda: began + seconds)
-        return SUBMIT.load(session, subject_id)
+        return read(session, about)
 
     began = time.monotonic()
     monkeypatch.setattr(runner.time, "monotonic", lambda: began)
     return load
 
 
+@pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize(("seconds", "sent"), [(179, 1), (181, 0)])
-def test_a_frozen_attempt_writes_only_while_no_look_up_may_confirm_its_absence(product, monkeypatch, seconds, sent):
+def test_a_frozen_attempt_writes_only_while_no_look_up_may_confirm_its_absence(
+    product, monkeypatch, seconds, sent, together
+):
     """A call takes at most a minute, a look-up may confirm its absence after four; the lease is eight and a half."""
     claim = file_claim(product)
     limits = {"call_seconds": 60.0, "confirm_after_seconds": 240.0, "lease_seconds": 510.0}
@@ -57,7 +60,11 @@ def test_a_frozen_attempt_writes_only_while_no_look_up_may_confirm_its_absence(p
     product.relay.run_once()
     message = claim.message
     with monkeypatch.context() as patch:
-        spec = replace(SUBMIT, load=frozen_for(seconds, patch), **fixed)
+        if together:
+            reading = {"load_all": frozen_for(seconds, patch, SUBMIT.load_all)}
+        else:
+            reading = {"load_all": None, "load": frozen_for(seconds, patch, SUBMIT.load)}
+        spec = replace(SUBMIT, **reading, **fixed)
         runner.run(spec, message["id"], message["fence"])
     assert len(product.submits()) == sent
     product.work()
