@@ -12,6 +12,8 @@ from tests.simulator.stage import Stage
 
 # Where a worker may die with a requeue: taken, noted as begun, reopening, reopened, ended.
 STEPS_OF_REQUEUE = ("after Redis eval", "after Redis lrem", "before COMMIT", "after COMMIT", "after Redis delete")
+# Attempts are granted, and nothing has begun.
+GRANTED = "after UPDATE outbox_messages, INSERT INTO outbox_attempts"
 # Nobody moves while this waits, so a lock on the row that is held now is never released.
 DELETE = "SET lock_timeout = '50ms'; DELETE FROM outbox_messages WHERE id = %s"
 # Those of which a write may have happened: they are the ones that a repair must not send again unseen.
@@ -50,9 +52,16 @@ class Events(Stage):
             self.hub.stalled[self.rng.choice(busy)] = self.hub.now + seconds
 
     def stop(self) -> None:
+        """SIGTERM, by lot while a job is where that may do most harm."""
         name = self.rng.choice(WORKERS)
-        if name not in self.hub.stalled and not self.processes.process_of(name).stopping.is_set():
-            self.processes.stop(name)
+        if name in self.hub.stalled or self.processes.process_of(name).stopping.is_set():
+            return
+        waiting = [queue for queue in self.queues if self.redis.waiting(queue.name)]
+        place = self.rng.choice((None, self.scene.place, "asleep", GRANTED))
+        if waiting and place is not None:
+            self.processes.take_pointers(name, self.rng.choice(waiting))
+            self.go_far(self.hub.tasks[-1], place)
+        self.processes.stop(name)
 
     def mistake_for_dead(self) -> None:
         """A worker stops in the middle of a job until the others have given it up, and then goes on."""

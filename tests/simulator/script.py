@@ -40,7 +40,7 @@ EVENTS = {
     "beat": 0.5,
     "stall": 1.0,
     "mistake for dead": 1.2,
-    "stop": 0.4,
+    "stop": 1.0,
     "kill": 0.8,
     "lose thread": 0.4,
     "reopen": 0.7,
