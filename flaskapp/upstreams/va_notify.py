@@ -19,7 +19,7 @@ from urllib.parse import quote, urlencode
 import jwt
 
 from flaskapp.config import Config
-from flaskapp.upstreams.errors import Rejected, Unauthorized, Unavailable
+from flaskapp.upstreams.errors import Rejected, Unanswered, Unauthorized, Unavailable
 from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure, messages
 from flaskapp.upstreams.transport.refusals import first_error, has_errors, refused
 from flaskapp.upstreams.transport.timestamps import parse_timestamp
@@ -148,14 +148,17 @@ class VANotifyClient:
                 return
             params = {"older_than": page[-1].id}
 
-    def get(self, notification_id: str) -> Delivery | None:
-        """One notification; None only when VANotify itself says that it knows no such id."""
+    def get(self, notification_id: str, reference: str) -> Delivery | None:
+        """One notification of ours; None only when VANotify itself says that it knows no such id."""
         answer = self._read("get", f"/{quote(notification_id, safe='')}", None)
         if answer.status == 404 and _error_class(answer.json()) == "NoResultFound":
             return None
         if answer.status != 200:
             raise failure(Unavailable, UPSTREAM, answer)
-        return _delivery(answer.json(), answer)
+        delivery = _delivery(answer.json(), answer)
+        if delivery.id.lower() != notification_id.lower() or delivery.reference != reference:
+            raise failure(Unavailable, UPSTREAM, answer, detail="the answer is about another notification")
+        return delivery
 
     def _send(
         self,
@@ -175,7 +178,7 @@ class VANotifyClient:
         if self._config.vanotify_callback_url:
             body["callback_url"] = self._config.vanotify_callback_url
         before_write()
-        return _sent(self._http.call(self._request(f"send_{kind}", "POST", f"/{kind}", json=body)))
+        return _sent(self._http.call(self._request(f"send_{kind}", "POST", f"/{kind}", json=body)), reference)
 
     def _read(self, operation: str, path: str, params: Mapping[str, str] | None) -> Answer:
         answer = self._http.call(self._request(operation, "GET", path, params=params))
@@ -220,10 +223,12 @@ def _recipient(field: str, address: str | None, icn: str | None) -> dict[str, An
     return {field: address} if address else {"recipient_identifier": {"id_type": "ICN", "id_value": icn}}
 
 
-def _sent(answer: Answer) -> Sent:
+def _sent(answer: Answer, reference: str) -> Sent:
     payload = answer.json()
     given = payload.get("id") if isinstance(payload, dict) else None
     if answer.status == 201 and isinstance(given, str) and given:
+        if payload.get("reference", reference) != reference:
+            raise Unanswered(UPSTREAM, "the answer is about another notification", http_status=answer.status)
         return Sent(given)
     name = _error_class(payload)
     too_large = answer.status == 413 and has_errors(payload)

@@ -135,7 +135,7 @@ def travel_calls(http: HTTP) -> Calls:
             "send_sms": lambda: notify.send_sms(sender_id="s", icn=ICN, **SMS),
             "send_email": lambda: notify.send_email(icn=ICN, **SMS),
             "find_by_reference": lambda: notify.find_by_reference("r"),
-            "get": lambda: notify.get("n"),
+            "get": lambda: notify.get("n", "r"),
             "list_since": lambda: list(notify.list_since(datetime(2031, 3, 4, tzinfo=UTC))),
         },
     }

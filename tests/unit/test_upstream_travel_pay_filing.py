@@ -106,7 +106,7 @@ def test_of_several_appointments_the_one_at_the_requested_wall_clock_counts(
 def test_an_answer_about_other_appointments_only_is_unclear(bench: Bench, data: Any) -> None:
     with pytest.raises(Unavailable) as caught:
         find(bench.answering(whole(200, envelope(data))))
-    assert caught.value.detail == "no appointment at the requested time"
+    assert caught.value.detail == "no appointment at the requested time and place"
 
 
 def test_known_details_of_an_appointment_are_sent_and_a_name_is_never_empty(bench: Bench) -> None:

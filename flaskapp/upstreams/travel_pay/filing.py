@@ -17,6 +17,7 @@ from flaskapp.upstreams.errors import Unavailable
 from flaskapp.upstreams.tokens.person import Traveler
 from flaskapp.upstreams.transport.fields import an_object, text, time_or_none
 from flaskapp.upstreams.transport.http import HTTP, Outgoing, failure
+from flaskapp.upstreams.transport.ids import same_facility, station_of
 from flaskapp.upstreams.travel_pay.answers import NO_SUCH_CLAIM, UPSTREAM, parse_answer, written
 from flaskapp.upstreams.travel_pay.auth import TravelPayAuth
 from flaskapp.upstreams.travel_pay.values import UpstreamAppointment, read_appointment
@@ -52,7 +53,7 @@ class TravelPayFilingClient:
     ) -> UpstreamAppointment:
         """The appointment at that time. A repeated call finds it again, so it is never Unanswered and never Duplicate.
 
-        An answer with other appointments only is Unavailable: a claim must never be begun on another day's.
+        An answer with other appointments only is Unavailable: a claim must never be begun on another day's or place's.
         `starts_at` is `YYYY-MM-DDTHH:MM:SS`, wall-clock time of the facility; `station` is its station number.
         """
         optional = {"appointmentType": appointment_type, "appointmentName": name or None, "isComplete": is_complete}
@@ -65,9 +66,9 @@ class TravelPayFilingClient:
             request = self._request("find_or_add_appointment", "POST", path, headers, body, write=False)
             request = replace(request, unquoted=(name,) if is_free_text(name) else ())
             answer = self._http.call(request)
-            found = parse_answer(answer, lambda payload: appointment_at(payload["data"], starts_at))
+            found = parse_answer(answer, lambda payload: appointment_at(payload["data"], starts_at, station))
             if found is None:
-                raise failure(Unavailable, UPSTREAM, answer, detail="no appointment at the requested time")
+                raise failure(Unavailable, UPSTREAM, answer, detail="no appointment at the requested time and place")
             return found
 
         return self._auth.with_headers(traveler, send_find_or_add)
@@ -148,17 +149,18 @@ class TravelPayFilingClient:
         )
 
 
-def appointment_at(data: object, starts_at: str) -> UpstreamAppointment | None:
-    """The appointment at that wall clock among those of an answer, which may hold several, also of other days, or be
-    one object (contract: travel 5.3). Two at one time are one visit: the one with a claim counts, whatever their order.
-    """
+def appointment_at(data: object, starts_at: str, station: str) -> UpstreamAppointment | None:
+    """The appointment at that wall clock and station among those of an answer, which may hold several, also of other
+    days, or be one object (contract: travel 5.3). Two at one time are one visit: the one with a claim counts, whatever
+    their order. A facility's key that is no station number (docs/assumptions.md) cannot be compared, and counts."""
     elements = [data] if isinstance(data, dict) else data
     if not isinstance(elements, list):
         raise TypeError("expected a list of appointments")
     requested = datetime.fromisoformat(starts_at)
     at_that_time = [read_appointment(each) for each in elements if wall_clock_of(each) == requested]
-    with_claim = (each for each in at_that_time if each.associated_claim_id is not None)
-    return next(with_claim, at_that_time[0] if at_that_time else None)
+    there = [each for each in at_that_time if same_facility(station_of(each.facility_id) or station, station)]
+    with_claim = (each for each in there if each.associated_claim_id is not None)
+    return next(with_claim, there[0] if there else None)
 
 
 def wall_clock_of(element: object) -> datetime | None:
