@@ -38,6 +38,9 @@ _RECIPIENT = (
     "international mobile numbers",
 )
 
+# Both words are in use for an id that is not known (contract: travel 6.3).
+_NO_SUCH_ID = ("NoResultFound", "DataError")
+
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 # Matched from the right, since names and newer secrets may hold hyphens too; a greedy name keeps the rest short.
 _API_KEY = re.compile(rf"(?:.*-)?(?P<service_id>{_UUID})-(?P<secret>{_UUID}|[A-Za-z0-9_-]{{86}})", re.I | re.S)
@@ -151,7 +154,7 @@ class VANotifyClient:
     def get(self, notification_id: str, reference: str) -> Delivery | None:
         """One notification of ours; None only when VANotify itself says that it knows no such id."""
         answer = self._read("get", f"/{quote(notification_id, safe='')}", None)
-        if answer.status == 404 and _error_class(answer.json()) == "NoResultFound":
+        if answer.status == 404 and _error_class(answer.json()) in _NO_SUCH_ID:
             return None
         if answer.status != 200:
             raise failure(Unavailable, UPSTREAM, answer)

@@ -251,7 +251,7 @@ def test_one_notification_is_read_by_id(server: Loopback) -> None:
 
 
 def test_only_va_notify_itself_can_say_that_an_id_is_unknown(server: Loopback) -> None:
-    known = [v2(404, "NoResultFound")]
+    known = [v2(404, "NoResultFound"), v2(404, "DataError")]
     server.replies[:] = [*known, app_wide(404), whole(404, "<html>"), v2(403, "AuthError")]
     notify = client(server)
     assert [notify.get(ID, "notification-1") for _ in known] == [None, None]
