@@ -21,7 +21,7 @@ import jwt
 from flaskapp.config import Config
 from flaskapp.upstreams.errors import Rejected, Unanswered, Unauthorized, Unavailable
 from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure, messages
-from flaskapp.upstreams.transport.refusals import first_error, has_errors, refused
+from flaskapp.upstreams.transport.refusals import first_error, refused, speaks_of_the_request
 from flaskapp.upstreams.transport.timestamps import parse_timestamp
 
 UPSTREAM = "va_notify"
@@ -234,7 +234,7 @@ def _sent(answer: Answer, reference: str) -> Sent:
             raise Unanswered(UPSTREAM, "the answer is about another notification", http_status=answer.status)
         return Sent(given)
     name = _error_class(payload)
-    too_large = answer.status == 413 and has_errors(payload)
+    too_large = answer.status == 413 and speaks_of_the_request(payload)
     named = Rejected if too_large or (answer.status == 400 and _refuses_the_recipient(name, payload)) else None
     raise refused(UPSTREAM, answer, named, write=True, code=name)
 
