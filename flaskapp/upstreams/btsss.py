@@ -62,6 +62,7 @@ _BY_STATUS = {
     408: "CLM_011_CLAIM_TIMEOUT_ERROR",
 }
 _UNKNOWN = "CLM_030_UNKNOWN_SERVER_ERROR"
+_OF_ERRORS = frozenset({"message", "error", "errors", "fault", "title", "detail"})
 _A_DAY = timedelta(days=1)
 
 
@@ -177,7 +178,7 @@ def _accepts(payload: Any) -> bool:
         return False
     inner = payload.get("value")
     said = payload.keys() | (inner.keys() if isinstance(inner, dict) else set())
-    return not said & {"message", "error", "errors"} and payload.get("success") is not False
+    return not said & _OF_ERRORS and payload.get("success") is not False
 
 
 def _number_in(holder: Any) -> str | None:
@@ -186,15 +187,16 @@ def _number_in(holder: Any) -> str | None:
 
 
 def _named(status: int, payload: Any) -> tuple[type[UpstreamError] | None, str]:
-    """What BTSSS itself says, by its words, and its code of ours. A 400 in its own shape whose words we do not know
-    refuses this claim, too; any other answer is not BTSSS's, or not about this claim (contract: travel 4.1)."""
+    """What BTSSS itself says, by its words, and its code of ours. A 400 in its own shape in words that no contract has
+    may be about our settings, such as the client number, so it refuses no claim (docs/assumptions.md); any other answer
+    is not BTSSS's, or not about this claim (contract: travel 4.1)."""
     said = " ".join(messages(payload)).lower()
     if status in (400, 401, 404, 408):
         for words, kind, code in _MEANINGS:
             if words in said:
                 return kind, code
     if status == 400 and isinstance(payload, dict) and {"currentDate", "message"} <= payload.keys():
-        return Rejected, "CLM_010_CLAIM_SUBMISSION_ERROR"
+        return None, "CLM_010_CLAIM_SUBMISSION_ERROR"
     return None, _BY_STATUS.get(status, _UNKNOWN)
 
 

@@ -22,6 +22,9 @@ from flaskapp.upstreams.travel_pay.answers import NO_SUCH_CLAIM, UPSTREAM, parse
 from flaskapp.upstreams.travel_pay.auth import TravelPayAuth
 from flaskapp.upstreams.travel_pay.values import UpstreamAppointment, read_appointment
 
+# What refuses the content of a step for good (contract: travel 5.3): the date or id of the appointment, or a claim that
+# has gone further than this step.
+REFUSED = ("invalid appointment", "already been created", "already been submitted", "already submitted")
 CREATED_BEFORE = ("already been created", "already exists", "duplicate")
 ADDED_BEFORE = ("already been added", "already exists", "duplicate")
 SUBMITTED_BEFORE = ("already been submitted", "already submitted")
@@ -33,7 +36,7 @@ class TravelPayFilingClient:
     """`before_write` runs right before every request that writes; what it raises passes through.
 
     Writes raise any of the six: Unanswered when it may have been done, Duplicate when it was done before, by us or by
-    somebody else. A person without access to BTSSS is Rejected with the code `NO_ACCESS`.
+    somebody else, Rejected only in words of the contract.
     """
 
     def __init__(self, config: Config, http: HTTP, auth: TravelPayAuth) -> None:
@@ -66,7 +69,7 @@ class TravelPayFilingClient:
             request = self._request("find_or_add_appointment", "POST", path, headers, body, write=False)
             request = replace(request, unquoted=(name,) if is_free_text(name) else ())
             answer = self._http.call(request)
-            found = parse_answer(answer, lambda payload: appointment_at(payload["data"], starts_at, station))
+            found = parse_answer(answer, lambda payload: appointment_at(payload["data"], starts_at, station), REFUSED)
             if found is None:
                 raise failure(Unavailable, UPSTREAM, answer, detail="no appointment at the requested time and place")
             return found
@@ -130,7 +133,7 @@ class TravelPayFilingClient:
             method = "PATCH" if body is None else "POST"
             request = self._request(operation, method, path, headers, body, write=True)
             before_write()
-            return written(self._http.call(request), form, duplicates, missing)
+            return written(self._http.call(request), form, REFUSED, duplicates, missing)
 
         return self._auth.with_headers(traveler, send_write)
 
