@@ -149,7 +149,7 @@ def load_silent(session: DbSession, notification_id: str) -> OutgoingNotificatio
 
 def fetch_delivery(call: Call, notification: OutgoingNotification) -> Delivery | None:
     assert notification.va_notify_id is not None
-    return call.upstreams.va_notify.get(notification.va_notify_id)
+    return call.upstreams.va_notify.get(notification.va_notify_id, str(notification.id))
 
 
 def record_answer_of_status(session: DbSession, notification_id: str, delivery: Delivery | None) -> None:

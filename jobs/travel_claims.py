@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import date, timedelta
 from functools import partial
 
 from flaskapp.config import Config
@@ -14,7 +14,9 @@ from flaskapp.db import DbSession
 from flaskapp.travel_claims import service
 from flaskapp.travel_claims.service import ClaimWork, Filed, Filing
 from flaskapp.travel_claims.states import DUPLICATE, PENDING, SUBMITTED
+from flaskapp.travel_pay.places import zone_of
 from flaskapp.upstreams.btsss import CLAIM_APPROVED, CLAIM_NOT_APPROVED, FiledClaim
+from flaskapp.upstreams.transport.ids import same_facility, station_of
 from jobs.engine.retry import TRAVEL_CLAIM
 from jobs.engine.runner import Job
 from jobs.engine.spec import (
@@ -28,9 +30,6 @@ from jobs.engine.spec import (
     NotFound,
     Unclear,
 )
-
-# So many signs of a station number name the facility itself.
-MAIN = 3
 
 
 def load(session: DbSession, claim_id: str) -> ClaimWork | None:
@@ -64,12 +63,15 @@ def look_up_claim(call: Call, work: ClaimWork, earlier: EarlierWrites) -> Findin
     One modified before our first try was there already, and so was any if each of our tries was refused. A later one is
     presumed to be ours, and recorded as such.
     """
-    on_date = call.upstreams.btsss.claims_on(work.identity.icn, work.appointment_date, work.identity.facility_type)
+    found = call.upstreams.btsss.claims_on(work.identity.icn, work.appointment_date, work.identity.facility_type)
+    on_date = [claim for claim in found if is_of_day(claim, work.appointment_date) is not False]
     here = at_station(on_date, work.identity.station)
     if not on_date:
         return Unclear("none on file after a duplicate answer") if earlier.why == "duplicate" else NotFound()
     if len(here) != 1:
         return Unclear("several on file here" if here else "on file for another station")
+    if not is_of_day(here[0], work.appointment_date):
+        return Unclear("perhaps for another day")
     skew = timedelta(seconds=call.config.btsss_clock_skew_seconds)
     first = earlier.first_write_at
     if first is None or not earlier.ever_unknown or here[0].last_modified_at < first - skew:
@@ -80,9 +82,20 @@ def look_up_claim(call: Call, work: ClaimWork, earlier: EarlierWrites) -> Findin
 def at_station(claims: list[FiledClaim], station: str) -> list[FiledClaim]:
     """Those at the station; where there is none, those of the same facility, of which check-in names the main number
     (500) where BTSSS names the place (500GC)."""
-    main = station[:MAIN]
     exactly = [claim for claim in claims if claim.station == station]
-    return exactly or [each for each in claims if each.station[:MAIN] == main and main in (station, each.station)]
+    return exactly or [claim for claim in claims if same_facility(claim.station, station)]
+
+
+def is_of_day(claim: FiledClaim, day: date) -> bool | None:
+    """Whether it is for an appointment of that day; None where nobody knows the station's zone.
+
+    BTSSS's `Z` may mean UTC or nothing (contract: travel 4.2), so that day counts in either reading.
+    """
+    at = claim.appointment_at
+    if at is None or at.date() == day:
+        return True
+    zone = zone_of(station_of(claim.station))
+    return at.astimezone(zone).date() == day if zone is not None else None
 
 
 def presumed_ours(claim: FiledClaim) -> Finding:

@@ -103,7 +103,8 @@ def begin_claim_upstream(call: Call, work: ClaimWork) -> Begun:
 def look_for_claim(call: Call, work: ClaimWork, earlier: EarlierWrites) -> Finding:
     """Look up the appointment's claim. One begun before our first try was there already; a later one is presumed to be
     ours. If no reply to us was ever lost, a *duplicate* answer can only mean somebody else's."""
-    already = already_on(appointment_of(call, work))
+    appointment = appointment_of(call, work)
+    already = already_on(appointment)
     if already is None:
         return Unclear("no claim on the appointment after a duplicate answer") if was_refused(earlier) else NotFound()
     if not earlier.ever_unknown:
@@ -112,6 +113,8 @@ def look_for_claim(call: Call, work: ClaimWork, earlier: EarlierWrites) -> Findi
     begun_at = begun_at_of(detail)
     if detail is None or begun_at is None:
         return Unclear("the appointment's claim cannot be read")
+    if detail.appointment is not None and detail.appointment.id.lower() != appointment.id.lower():
+        return Unclear("the claim is another appointment's")
     skew = timedelta(seconds=call.config.btsss_clock_skew_seconds)
     was_there = earlier.first_write_at is None or begun_at < earlier.first_write_at - skew
     # Ours has no expense until its next step: if this one has, or is submitted, somebody else has continued it. Where a

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import sys
 from pathlib import Path
@@ -114,7 +115,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--header", type=_header, action="append", metavar="'NAME: VALUE'", help="a header of an answer, repeatable"
     )
-    parser.add_argument("--body-file", type=Path, help="the file whose text is the body of an answer")
+    parser.add_argument("--body-file", type=Path, help="the file that is the body of an answer")
 
 
 def _header(text: str) -> tuple[str, str]:
@@ -159,9 +160,13 @@ def _content(args: argparse.Namespace) -> dict[str, Any]:
             raise Refused("--header: each name only once")
     if args.body_file is not None:
         try:
-            content["body"] = args.body_file.read_bytes().decode()
-        except (OSError, UnicodeDecodeError) as error:
+            body = args.body_file.read_bytes()
+        except OSError as error:
             raise Refused(f"--body-file {args.body_file}: {error}") from None
+        try:
+            content["body"] = body.decode()
+        except UnicodeDecodeError:
+            content["body_base64"] = base64.b64encode(body).decode()
     return content
 
 
@@ -169,8 +174,8 @@ def _print(name: str, faults: list[dict[str, Any]]) -> None:
     print(f"{name}: {'works' if not faults else ''}".rstrip())
     for fault in faults:
         options = {field: value for field, value in fault.items() if value and field not in ("kind", "id")}
-        if "body" in options:
-            options["body"] = _shortened(options["body"])
+        for name in {"body", "body_base64"} & options.keys():
+            options[name] = _shortened(options[name])
         print(f"  {fault['kind']} {json.dumps(options) if options != {'chance': 1.0} else ''}".rstrip())
 
 

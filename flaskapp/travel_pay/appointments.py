@@ -10,9 +10,10 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from flaskapp.db import db, transaction
-from flaskapp.travel_pay import answers, places, reads, service, shapes
+from flaskapp.travel_pay import answers, reads, service, shapes
 from flaskapp.travel_pay.routes import TAG, UPSTREAM_PROBLEMS
 from flaskapp.travel_pay.schemas import bad
+from flaskapp.upstreams.transport.ids import station_of
 from flaskapp.upstreams.travel_pay.values import UpstreamAppointment
 from flaskapp.web.errors import Problem
 from flaskapp.web.inflection import answer
@@ -154,7 +155,7 @@ class ClaimHere:
     record: dict[str, Any]
 
     def is_for(self, appointment: UpstreamAppointment) -> bool:
-        place, at = places.station_of(appointment.facility_id), shapes.starts_at(appointment)
+        place, at = station_of(appointment.facility_id), shapes.starts_at(appointment)
         return (self.starts_at, self.station) == (at, place) or self.appointment_id == appointment.id
 
 

@@ -6,11 +6,9 @@ A station that is not in it has no zone here, and its appointments no instant: a
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
-STATION = re.compile(r"[0-9]{3}[0-9A-Z]{0,5}")
 STATIONS = {
     "America/New_York": "402 405 460 503 506 508 509 512 515 516 517 518 523 526 528 529 534 538 539 540 541 542 544"
     " 546 548 552 553 557 558 561 562 565 573 581 583 590 595 596 603 608 610 613 620 621 630 631 632 637 642 646 650"
@@ -28,12 +26,6 @@ STATIONS = {
 ZONES = {station: zone for zone, stations in STATIONS.items() for station in stations.split()}
 # Its clinics lie on both sides of the date line: theirs is not the clock of the hospital in Honolulu.
 SCATTERED = ("459",)
-
-
-def station_of(facility_id: str | None) -> str | None:
-    """The station number, if this facility id is one (docs/assumptions.md); None for any other kind of key."""
-    upper = (facility_id or "").upper()
-    return upper if STATION.fullmatch(upper) else None
 
 
 def zone_of(station: str | None) -> ZoneInfo | None:

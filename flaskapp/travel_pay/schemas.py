@@ -13,6 +13,7 @@ from marshmallow import ValidationError, fields, validate
 
 from flaskapp.travel_pay import places, reads, shapes
 from flaskapp.travel_pay.service import RequestedAppointment
+from flaskapp.upstreams.transport.ids import station_of
 from flaskapp.web.errors import Problem
 from flaskapp.web.json_body import Body, Truth, believable
 
@@ -121,7 +122,7 @@ def wall_clock_of(account_id: uuid.UUID, posted: PostedTime, station: str) -> da
         return posted.written
     there = posted.written.replace(tzinfo=UTC).astimezone(zone).replace(tzinfo=None)
     found, whole = reads.appointments(account_id, reads.Limit(account_id))
-    clocks = {shapes.starts_at(each) for each in found if places.station_of(each.facility_id) == station}
+    clocks = {shapes.starts_at(each) for each in found if station_of(each.facility_id) == station}
     if there not in clocks and not whole:
         raise Problem(502, detail=WHOSE_TIME)
     return there if there in clocks else posted.written

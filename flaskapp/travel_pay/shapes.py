@@ -9,6 +9,7 @@ from typing import Any
 from flaskapp.travel_pay import places
 from flaskapp.travel_pay.models import TravelPayClaim
 from flaskapp.travel_pay.states import EXPENSE, FAILED, PENDING, words_of
+from flaskapp.upstreams.transport.ids import station_of
 from flaskapp.upstreams.travel_pay.values import ClaimDetail, ClaimSummary, Document, Expense, UpstreamAppointment
 
 RECEIVED, NOT_FILED, NOT_CONFIRMED = "Received", "Not filed", "Not confirmed"
@@ -93,7 +94,7 @@ def appointment_item(appointment: UpstreamAppointment) -> dict[str, Any]:
     it. Without a station there is nothing to file for, and without its zone no instant: then these are null.
     """
     shown_id = appointment.external_appointment_id or appointment.id
-    station = places.station_of(appointment.facility_id)
+    station = station_of(appointment.facility_id)
     zone = places.zone_of(station)
     at = starts_at(appointment)
     place = {"name": appointment.facility_name, "timezone": {"time_zone_id": str(zone) if zone else None}}

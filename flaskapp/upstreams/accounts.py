@@ -14,10 +14,12 @@ from flaskapp.config import Config
 from flaskapp.upstreams.errors import Unauthorized, Unavailable
 from flaskapp.upstreams.transport.fields import text_or_none
 from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure
+from flaskapp.upstreams.transport.refusals import plain_error
 
 UPSTREAM = "accounts"
 
 _SSN = re.compile("[0-9]{9}")
+_UNKNOWN = "account not found"
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def _person(answer: Answer, account_id: str) -> Person | None:
     payload = answer.json()
     if answer.status in (401, 403):
         raise failure(Unauthorized, UPSTREAM, answer)
-    if answer.status == 404 and isinstance(payload, dict) and isinstance(payload.get("error"), str):
+    if answer.status == 404 and _UNKNOWN in plain_error(payload):
         return None
     if answer.status != 200:
         raise failure(Unavailable, UPSTREAM, answer)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from flaskapp.config import Config
@@ -62,6 +62,8 @@ _BY_STATUS = {
     408: "CLM_011_CLAIM_TIMEOUT_ERROR",
 }
 _UNKNOWN = "CLM_030_UNKNOWN_SERVER_ERROR"
+_OF_ERRORS = frozenset({"message", "error", "errors", "fault", "title", "detail"})
+_A_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,8 @@ class BTSSSClient:
     def claims_on(self, icn: str, appointment_date: date, facility_type: str) -> list[FiledClaim]:
         """Every claim filed for that person's appointments of that day, at any station.
 
-        Raises Unavailable for any answer that is not a list with everything we decide by, Throttled, and Unauthorized.
+        BTSSS's times may be UTC, so one of the day before or after may be listed too. Raises Unavailable for any answer
+        that is not a list of those days with everything we decide by, Throttled, and Unauthorized.
         """
         body = {
             "clientNumber": self._client_number(facility_type),
@@ -128,7 +131,7 @@ class BTSSSClient:
 
         def look_up(token: str) -> list[FiledClaim]:
             request = self._request("claims_on", "V1/GetClaimsStatus", body, token, write=False)
-            return _found(self._http.call(request))
+            return _found(self._http.call(request), appointment_date)
 
         return with_token(self._tokens, look_up)
 
@@ -175,7 +178,7 @@ def _accepts(payload: Any) -> bool:
         return False
     inner = payload.get("value")
     said = payload.keys() | (inner.keys() if isinstance(inner, dict) else set())
-    return not said & {"message", "error", "errors"} and payload.get("success") is not False
+    return not said & _OF_ERRORS and payload.get("success") is not False
 
 
 def _number_in(holder: Any) -> str | None:
@@ -184,28 +187,33 @@ def _number_in(holder: Any) -> str | None:
 
 
 def _named(status: int, payload: Any) -> tuple[type[UpstreamError] | None, str]:
-    """What BTSSS itself says, by its words, and its code of ours. A 400 in its own shape whose words we do not know
-    refuses this claim, too; any other answer is not BTSSS's, or not about this claim (contract: travel 4.1)."""
+    """What BTSSS itself says, by its words, and its code of ours. A 400 in its own shape in words that no contract has
+    may be about our settings, such as the client number, so it refuses no claim (docs/assumptions.md); any other answer
+    is not BTSSS's, or not about this claim (contract: travel 4.1)."""
     said = " ".join(messages(payload)).lower()
     if status in (400, 401, 404, 408):
         for words, kind, code in _MEANINGS:
             if words in said:
                 return kind, code
     if status == 400 and isinstance(payload, dict) and {"currentDate", "message"} <= payload.keys():
-        return Rejected, "CLM_010_CLAIM_SUBMISSION_ERROR"
+        return None, "CLM_010_CLAIM_SUBMISSION_ERROR"
     return None, _BY_STATUS.get(status, _UNKNOWN)
 
 
-def _found(answer: Answer) -> list[FiledClaim]:
+def _found(answer: Answer, day: date) -> list[FiledClaim]:
     if answer.status in (401, 403):
         raise failure(Unauthorized, UPSTREAM, answer)
     payload = answer.json()
     if answer.status != 200 or not isinstance(payload, list):
         raise failure(Unavailable, UPSTREAM, answer)
     try:
-        return [_filed_claim(element) for element in payload]
+        claims = [_filed_claim(element) for element in payload]
     except (KeyError, TypeError, ValueError) as error:
         detail = f"an element of the claims list cannot be read: {type(error).__name__}"
+    else:
+        if all(each.appointment_at is None or abs(each.appointment_at.date() - day) <= _A_DAY for each in claims):
+            return claims
+        detail = "the list is not that of the requested day"
     raise failure(Unavailable, UPSTREAM, answer, detail=detail)
 
 

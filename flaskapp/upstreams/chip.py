@@ -20,6 +20,7 @@ UPSTREAM = "chip"
 
 # What a person confirms, as CHIP names it.
 CONFIRMED = ("demographics", "nextOfKin", "emergencyContact")
+_OF_ERRORS = frozenset({"error", "errors", "fault", "message"})
 
 
 class CHIPClient:
@@ -61,13 +62,15 @@ class CHIPClient:
     def _act(self, operation: str, path: str, body: dict[str, Any]) -> tuple[int, Any]:
         """CHIP's status and, of its own 200 and 400, the body: JSON or bare text. Else the body is None.
 
-        Raises Unavailable when no whole answer came and Unauthorized when CHIP refuses our own log-in or token.
+        Raises Unavailable when no whole answer came, or one that is not CHIP's, and Unauthorized when CHIP refuses our
+        own log-in or token.
         """
         answer = self._send(operation, path, {"Authorization": f"Bearer {self._token()}"}, body)
         said = _said(answer)
-        if said and (answer.status == 400 or (answer.status == 200 and _is_a_yes(said))):
+        if (answer.status == 200 and _is_a_yes(said)) or (answer.status == 400 and said):
             return answer.status, said
-        if answer.status < 400 or answer.status in (401, 403):
+        # CHIP's own 404 has no body (contract: travel 1.9): any other is about our address.
+        if answer.status < 400 or answer.status in (401, 403) or (answer.status == 404 and answer.body):
             raise refused(UPSTREAM, answer, None, write=False)
         return answer.status, None
 
@@ -98,8 +101,18 @@ class CHIPClient:
 
 
 def _is_a_yes(said: Any) -> bool:
-    """A text counts only if it speaks of success: what stands in between sends texts, too."""
-    return not isinstance(said, str) or "success" in said.lower()
+    """Whether the body of a 200 is CHIP's: what stands in between says 200 with texts and JSON of its own, too.
+
+    It speaks of success, has `data` as recorded, or says nothing at all, and then the status is what counts
+    (docs/assumptions.md).
+    """
+    if isinstance(said, dict):
+        return not said or ("data" in said and not said.keys() & _OF_ERRORS) or _speaks_of_success(said.get("message"))
+    return isinstance(said, str) and (said.strip().upper() in ("", "OK") or _speaks_of_success(said))
+
+
+def _speaks_of_success(text: Any) -> bool:
+    return isinstance(text, str) and "success" in text.lower() and "unsuccess" not in text.lower()
 
 
 def _said(answer: Answer) -> Any:

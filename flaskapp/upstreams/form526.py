@@ -14,7 +14,7 @@ from flaskapp.config import Config
 from flaskapp.upstreams.errors import Duplicate, Unanswered, Unavailable
 from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure
 from flaskapp.upstreams.transport.ids import read_id
-from flaskapp.upstreams.transport.refusals import code_in, has_errors, listed, refused
+from flaskapp.upstreams.transport.refusals import code_in, listed, refused, speaks_of_the_request
 
 UPSTREAM = "form526"
 
@@ -58,7 +58,7 @@ class Form526Client:
 def _submitted(answer: Answer) -> int:
     payload = answer.json()
     if answer.status != 201:
-        known = answer.status == 409 and has_errors(payload)
+        known = answer.status == 409 and speaks_of_the_request(payload)
         named = Duplicate if known else listed(answer.status, payload)
         raise refused(UPSTREAM, answer, named, write=True, code=code_in(answer.status, payload))
     claim_id = read_id(payload.get("claimId")) if isinstance(payload, dict) else None
@@ -69,7 +69,7 @@ def _submitted(answer: Answer) -> int:
 
 def _found(answer: Answer, reference: str) -> int | None:
     payload = answer.json()
-    if answer.status == 404 and has_errors(payload):
+    if answer.status == 404 and speaks_of_the_request(payload):
         return None
     if answer.status != 200:
         named, code = listed(answer.status, payload), code_in(answer.status, payload)

@@ -15,6 +15,7 @@ from flaskapp.config import Config
 from flaskapp.upstreams.errors import Rejected, Unauthorized, Unavailable
 from flaskapp.upstreams.tokens.assertions import signed_assertion, signing_key
 from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure
+from flaskapp.upstreams.transport.refusals import plain_error
 
 UPSTREAM = "lorota"
 
@@ -24,6 +25,8 @@ _AUDIENCE, _SCOPES = "lorota", ["read.full"]
 _CLAIMS_SECONDS = int(DAY_SECONDS)
 # What a 401 says, in any case: the check-in is unknown, or something of what the person typed does not match.
 _UNKNOWN = "uuid not found"
+# What a 404 says about data that are no longer there.
+_NO_SUCH_ID = "id not found"
 _MISMATCH = ("lastname", "last name", "dob", "ssn4", "match")
 
 
@@ -62,7 +65,7 @@ class LorotaClient:
         payload = _object(answer)
         if answer.status in (401, 403):
             raise failure(Unauthorized, UPSTREAM, answer)
-        if answer.status == 404 and payload is not None and "error" in payload:
+        if answer.status == 404 and _NO_SUCH_ID in plain_error(payload):
             raise failure(Rejected, UPSTREAM, answer, "not_found")
         found = None if payload is None or answer.status != 200 else _check_in(payload, uuid)
         if found is None:
@@ -96,11 +99,11 @@ def _object(answer: Answer) -> dict[str, Any] | None:
 
 
 def _refusal(status: int, payload: dict[str, Any]) -> str | None:
-    """The code for what LoROTA itself refuses, with an `error`; None where it refuses nothing, or not because of the
-    person. A gateway's 404 has a `message`, and is about our address."""
-    if status != 401:
-        return "not_found" if status == 404 and "error" in payload else None
-    said = str(payload.get("error", "")).lower()
+    """The code for what LoROTA itself refuses, a 401 with a plain `error`; None where it refuses nothing, or not
+    because of the person. It has no 404 here (contract: travel 1.9): that is about our address."""
+    said = plain_error(payload)
+    if status != 401 or not said:
+        return None
     if _UNKNOWN in said:
         return "not_found"
     return "no_match" if any(word in said for word in _MISMATCH) else None

@@ -19,9 +19,9 @@ from urllib.parse import quote, urlencode
 import jwt
 
 from flaskapp.config import Config
-from flaskapp.upstreams.errors import Rejected, Unauthorized, Unavailable
+from flaskapp.upstreams.errors import Rejected, Unanswered, Unauthorized, Unavailable
 from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure, messages
-from flaskapp.upstreams.transport.refusals import first_error, has_errors, refused
+from flaskapp.upstreams.transport.refusals import first_error, refused, speaks_of_the_request
 from flaskapp.upstreams.transport.timestamps import parse_timestamp
 
 UPSTREAM = "va_notify"
@@ -37,6 +37,9 @@ _RECIPIENT = (
     "id_value",
     "international mobile numbers",
 )
+
+# Both words are in use for an id that is not known (contract: travel 6.3).
+_NO_SUCH_ID = ("NoResultFound", "DataError")
 
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 # Matched from the right, since names and newer secrets may hold hyphens too; a greedy name keeps the rest short.
@@ -148,14 +151,17 @@ class VANotifyClient:
                 return
             params = {"older_than": page[-1].id}
 
-    def get(self, notification_id: str) -> Delivery | None:
-        """One notification; None only when VANotify itself says that it knows no such id."""
+    def get(self, notification_id: str, reference: str) -> Delivery | None:
+        """One notification of ours; None only when VANotify itself says that it knows no such id."""
         answer = self._read("get", f"/{quote(notification_id, safe='')}", None)
-        if answer.status == 404 and _error_class(answer.json()) == "NoResultFound":
+        if answer.status == 404 and _error_class(answer.json()) in _NO_SUCH_ID:
             return None
         if answer.status != 200:
             raise failure(Unavailable, UPSTREAM, answer)
-        return _delivery(answer.json(), answer)
+        delivery = _delivery(answer.json(), answer)
+        if delivery.id.lower() != notification_id.lower() or delivery.reference != reference:
+            raise failure(Unavailable, UPSTREAM, answer, detail="the answer is about another notification")
+        return delivery
 
     def _send(
         self,
@@ -175,7 +181,7 @@ class VANotifyClient:
         if self._config.vanotify_callback_url:
             body["callback_url"] = self._config.vanotify_callback_url
         before_write()
-        return _sent(self._http.call(self._request(f"send_{kind}", "POST", f"/{kind}", json=body)))
+        return _sent(self._http.call(self._request(f"send_{kind}", "POST", f"/{kind}", json=body)), reference)
 
     def _read(self, operation: str, path: str, params: Mapping[str, str] | None) -> Answer:
         answer = self._http.call(self._request(operation, "GET", path, params=params))
@@ -220,13 +226,15 @@ def _recipient(field: str, address: str | None, icn: str | None) -> dict[str, An
     return {field: address} if address else {"recipient_identifier": {"id_type": "ICN", "id_value": icn}}
 
 
-def _sent(answer: Answer) -> Sent:
+def _sent(answer: Answer, reference: str) -> Sent:
     payload = answer.json()
     given = payload.get("id") if isinstance(payload, dict) else None
     if answer.status == 201 and isinstance(given, str) and given:
+        if payload.get("reference", reference) != reference:
+            raise Unanswered(UPSTREAM, "the answer is about another notification", http_status=answer.status)
         return Sent(given)
     name = _error_class(payload)
-    too_large = answer.status == 413 and has_errors(payload)
+    too_large = answer.status == 413 and speaks_of_the_request(payload)
     named = Rejected if too_large or (answer.status == 400 and _refuses_the_recipient(name, payload)) else None
     raise refused(UPSTREAM, answer, named, write=True, code=name)
 

@@ -13,8 +13,11 @@ from flaskapp.upstreams.contact import Contact, one_line
 from flaskapp.upstreams.errors import Unauthorized, Unavailable
 from flaskapp.upstreams.transport.fields import an_object, object_or_empty, text_or_none
 from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure
+from flaskapp.upstreams.transport.refusals import plain_error
 
 UPSTREAM = "va_profile"
+
+_UNKNOWN = "person not found"
 
 
 class VAProfileClient:
@@ -45,7 +48,7 @@ def _contact(answer: Answer, icn: str) -> Contact | None:
     payload = answer.json()
     if answer.status in (401, 403):
         raise failure(Unauthorized, UPSTREAM, answer)
-    if answer.status == 404 and isinstance(payload, dict) and isinstance(payload.get("error"), str):
+    if answer.status == 404 and _UNKNOWN in plain_error(payload):
         return None
     if answer.status != 200:
         raise failure(Unavailable, UPSTREAM, answer)

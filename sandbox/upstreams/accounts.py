@@ -10,6 +10,8 @@ from flask import Response, request
 
 from sandbox.upstreams.fake import Fake, answer
 
+UNKNOWN = "Account not found"
+
 
 @dataclass(frozen=True)
 class AccountsKnobs:
@@ -27,14 +29,14 @@ class Accounts(Fake):
         self.app.register_error_handler(404, _no_route)
 
     def error_body(self, status: int, text: str) -> dict[str, Any]:
-        return {"error": text}
+        return {"error": UNKNOWN if status == 404 else text}
 
     def show(self, account_id: str) -> Response:
         if request.headers.get("x-api-key") != self.settings.accounts_api_key:
             return answer({"error": "Forbidden"}, 403)
         veteran = self.cast.by_account(account_id.lower())
         if veteran is None:
-            return answer({"error": "Account not found"}, 404)
+            return answer({"error": UNKNOWN}, 404)
         return answer(
             {
                 "id": veteran.account,

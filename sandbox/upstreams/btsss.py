@@ -29,7 +29,6 @@ STATUS_FIELDS = ("clientNumber", "vetIdType", "vetId", "startRangeDate", "endRan
 DUPLICATE = "The appointment already has a claim."
 MULTIPLE = "There were multiple appointments for that date."
 NOT_FOUND = "Appointment not found."
-REFUSED = "The veteran is not eligible for mileage reimbursement."
 NUMBER_IN = ("top", "value", "nowhere")
 OUTCOMES = ("duplicate", "multiple", "not_found", "refused", "unauthorized", "error", "timeout")
 
@@ -194,7 +193,7 @@ class BTSSS(Fake):
             return answer({"message": "Internal server error"}, 500)
         if outcome == "not_found":
             return answer({"currentDate": self._stamp(), "message": NOT_FOUND}, 404)
-        texts = {"duplicate": DUPLICATE, "multiple": MULTIPLE, "refused": REFUSED, "timeout": "Request timeout."}
+        texts = {"duplicate": DUPLICATE, "multiple": MULTIPLE, "refused": NOT_FOUND, "timeout": "Request timeout."}
         return self._refused(f"{day:%m/%d/%Y} : {texts[outcome]}", 408 if outcome == "timeout" else 400)
 
     def _refused(self, message: str, status: int = 400) -> Response:

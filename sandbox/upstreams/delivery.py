@@ -50,7 +50,7 @@ def _refusal(fake: Fake, fault: Fault) -> Response:
 
 def _exactly(fault: Fault) -> Response:
     """The given answer, without any header that Flask would add."""
-    reply = Response(fault.body.encode(), fault.status)
+    reply = Response(fault.content, fault.status)
     reply.headers.clear()
     reply.headers.extend(fault.headers)
     return reply

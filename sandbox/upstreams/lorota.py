@@ -22,6 +22,8 @@ from sandbox.upstreams.tokens import Tokens
 
 AUDIENCE, SCOPE = "lorota", "read.full"
 
+NO_SUCH_ID = "id not found"
+
 
 @dataclass(frozen=True)
 class LoROTAKnobs:
@@ -60,7 +62,7 @@ class LoROTA(Fake):
         self.tokens.reset()
 
     def error_body(self, status: int, text: str) -> dict[str, Any]:
-        return {"error": text}
+        return {"error": NO_SUCH_ID if status == 404 else text}
 
     def token(self) -> Response:
         if not self._knows_caller():
@@ -113,7 +115,7 @@ class LoROTA(Fake):
             return answer({"error": "Unauthorized"}, 401)
         veteran = self.cast.by_uuid(uuid)
         if veteran is None:
-            return answer({"error": "Not found"}, 404)
+            return answer({"error": NO_SUCH_ID}, 404)
         if holder != uuid:
             return answer({"error": "Unauthorized"}, 401)
         return answer(check_in_data(veteran, self.knobs.days))

@@ -5,6 +5,7 @@ A switch is drawn once for a request, before anything else is decided, so `times
 
 from __future__ import annotations
 
+import base64
 import itertools
 import random
 import re
@@ -54,7 +55,10 @@ class BadFault(ValueError):
 
 @dataclass(frozen=True)
 class Fault:
-    """One switch. `operation` is looked for in `METHOD /path`; `times` of None means until it is turned off."""
+    """One switch. `operation` is looked for in `METHOD /path`; `times` of None means until it is turned off.
+
+    A body that is no text is given as `body_base64`.
+    """
 
     kind: str
     operation: str = ""
@@ -66,7 +70,12 @@ class Fault:
     works: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
     body: str = ""
+    body_base64: str = ""
     id: int = 0
+
+    @property
+    def content(self) -> bytes:
+        return base64.b64decode(self.body_base64) if self.body_base64 else self.body.encode()
 
     def touches(self, request: str) -> bool:
         return self.operation in request and (self.chance >= 1 or random.random() < self.chance)
@@ -89,7 +98,7 @@ def fault_from(data: dict[str, Any]) -> Fault:
         raise BadFault("times must be at least 1")
     if kind == "answer":
         _check_answer(fault)
-    elif fault.headers or fault.body:
+    elif fault.headers or fault.body or fault.body_base64:
         raise BadFault("only answer has headers and a body")
     return fault
 
@@ -103,7 +112,11 @@ def _check_answer(fault: Fault) -> None:
         _check_header(name, value)
     if not isinstance(fault.body, str) or not _can_be_sent(fault.body, "utf-8"):
         raise BadFault("body must be a text that UTF-8 can hold")
-    if fault.body and fault.status in _BODILESS:
+    if fault.body and fault.body_base64:
+        raise BadFault("body or body_base64, not both")
+    if not _is_base64(fault.body_base64):
+        raise BadFault("body_base64 must be base64")
+    if fault.content and fault.status in _BODILESS:
         raise BadFault(f"an answer with status {fault.status} has no body")
 
 
@@ -114,6 +127,13 @@ def _check_header(name: str, value: Any) -> None:
         raise BadFault(f"{name} is written by the server itself")
     if not isinstance(value, str) or "\r" in value or "\n" in value or not _can_be_sent(value, "latin-1"):
         raise BadFault(f"the header {name} must be one line of Latin-1 text")
+
+
+def _is_base64(text: Any) -> bool:
+    try:
+        return isinstance(text, str) and bool(base64.b64decode(text, validate=True) or not text)
+    except ValueError:
+        return False
 
 
 def _can_be_sent(text: str, encoding: str) -> bool:

@@ -59,7 +59,7 @@ def create(book: Book, icn: str, body: dict[str, Any], veteran: Veteran | None) 
         if appointment is None:
             return words.missing("Appointment not found.")
         if veteran and veteran.habit == "refused":
-            return words.refused("The veteran is not eligible for mileage reimbursement.")
+            return words.refused(words.INVALID)
         claim = Claim(icn, book.next_number(), name, appointment, station=appointment.station)
         if not book.create(claim):
             return words.refused(DUPLICATE)

@@ -12,6 +12,8 @@ from sandbox.upstreams.contacts import Changes, at_va_profile
 from sandbox.upstreams.fake import BadRequest, Fake, answer, json_body
 from sandbox.upstreams.settings import FakeSettings
 
+UNKNOWN = "Person not found"
+
 
 @dataclass(frozen=True)
 class VAProfileKnobs:
@@ -40,13 +42,13 @@ class VAProfile(Fake):
         self._changes.reset()
 
     def error_body(self, status: int, text: str) -> dict[str, Any]:
-        return {"error": text}
+        return {"error": UNKNOWN if status == 404 else text}
 
     def show(self, icn: str) -> Response:
         if request.headers.get("x-api-key") != self.settings.va_profile_api_key:
             return answer({"error": "Forbidden"}, 403)
         details = self._details(icn)
-        return answer({"error": "Not found"}, 404) if details is None else answer(details)
+        return answer({"error": UNKNOWN}, 404) if details is None else answer(details)
 
     def change(self, icn: str) -> Response:
         """Give a person other details: any of `email`, `mobilePhone`, `homePhone`, `mailingAddress`."""

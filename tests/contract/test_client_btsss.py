@@ -75,7 +75,7 @@ def test_several_stations_on_one_day_are_all_found(clients: Clients, control: Co
         ("duplicate", Duplicate, "CLM_002_CLAIM_EXISTS"),
         ("multiple", Rejected, "CLM_001_MULTIPLE_APPTS"),
         ("not_found", Rejected, "CLM_003_APPOINTMENT_NOT_FOUND"),
-        ("refused", Rejected, "CLM_010_CLAIM_SUBMISSION_ERROR"),
+        ("refused", Rejected, "CLM_003_APPOINTMENT_NOT_FOUND"),
         ("unauthorized", Unauthorized, "CLM_020_INVALID_AUTH"),
         ("timeout", Unanswered, "CLM_011_CLAIM_TIMEOUT_ERROR"),
         ("error", Unanswered, None),

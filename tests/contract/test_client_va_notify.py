@@ -45,7 +45,7 @@ def test_a_text_by_icn_arrives_and_is_found_by_its_reference(
     sent = text(clients, upstreams)
     eventually(lambda: clients.va_notify.find_by_reference("notification-1")[0].status == "delivered")
     (found,) = clients.va_notify.find_by_reference("notification-1")
-    assert found == clients.va_notify.get(sent)
+    assert found == clients.va_notify.get(sent, "notification-1")
     assert (found.id, found.reference, found.status_reason) == (sent, "notification-1", None)
     assert found.completed_at is not None and found.completed_at.tzinfo is not None
     assert "0042" in str(control.phone()[0])
@@ -68,14 +68,14 @@ def test_an_unknown_recipient_shows_only_in_the_status(clients: Clients, upstrea
     sent = text(clients, upstreams, icn=MONA)
 
     def failed() -> bool:
-        found = clients.va_notify.get(sent)
+        found = clients.va_notify.get(sent, "notification-1")
         return found is not None and found.status == "permanent-failure"
 
     eventually(failed)
 
 
 def test_an_unknown_id_and_an_unknown_reference_are_not_found(clients: Clients) -> None:
-    assert clients.va_notify.get("7d0f2c1e-5a34-4d0b-9b57-1c2f3a4b5c6d") is None
+    assert clients.va_notify.get("7d0f2c1e-5a34-4d0b-9b57-1c2f3a4b5c6d", "notification-1") is None
     assert clients.va_notify.find_by_reference("never sent") == []
 
 
@@ -154,7 +154,7 @@ def test_a_look_up_never_guesses_during_a_fault(
     with pytest.raises(strike.read):
         clients.va_notify.find_by_reference("notification-1")
     with pytest.raises(strike.read) as caught:
-        clients.va_notify.get(sent)
+        clients.va_notify.get(sent, "notification-1")
     assert type(caught.value) is strike.read and caught.value.retry_after == strike.retry_after
 
 

@@ -98,7 +98,7 @@ def test_an_appointment_on_another_day_is_not_found(caller: Caller, control: Con
         ("duplicate", 400, "already has a claim"),
         ("multiple", 400, "multiple appointments"),
         ("not_found", 404, "Appointment not found."),
-        ("refused", 400, "not eligible"),
+        ("refused", 400, "Appointment not found"),
         ("unauthorized", 401, "Unauthorized"),
         ("timeout", 408, "timeout"),
         ("error", 500, "error"),
@@ -216,7 +216,9 @@ def test_a_hundred_submits_at_once_file_one_claim(upstreams: Upstreams, veteran:
     assert sorted(statuses) == [200] + [400] * 99
 
 
-@pytest.mark.parametrize(("scenario", "words"), [("duplicate", "already has a claim"), ("refused", "not eligible")])
+@pytest.mark.parametrize(
+    ("scenario", "words"), [("duplicate", "already has a claim"), ("refused", "Appointment not found")]
+)
 def test_a_scenario_gives_everybody_a_habit(
     caller: Caller, control: Control, veteran: Veteran, scenario: str, words: str
 ) -> None:

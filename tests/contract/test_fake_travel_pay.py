@@ -216,7 +216,7 @@ def test_somebody_filed_at_the_kiosk_and_somebody_is_always_refused(chain: Chain
     (first,) = data(hector.appointments())
     assert data(hector.claim(first["associatedClaimId"]))["claimStatus"] == "ClaimSubmitted"
     assert "already been created" in refusal(hector.create(first["id"]))[1]
-    assert "not eligible" in refusal(jonas.create(data(jonas.find_or_add())[0]["id"]))[1]
+    assert "Invalid appointment" in refusal(jonas.create(data(jonas.find_or_add())[0]["id"]))[1]
     assert (len(filed(control, HECTOR)), filed(control, JONAS)) == (1, [])
 
 

@@ -37,7 +37,7 @@ def test_it_says_how_to_reach_a_person(http: requests.Session, upstreams: Upstre
 
 def test_an_unknown_person_is_not_found(http: requests.Session, upstreams: Upstreams) -> None:
     answer = find(http, upstreams, "1V1")
-    assert (answer.status_code, answer.json()) == (404, {"error": "Not found"})
+    assert (answer.status_code, answer.json()) == (404, {"error": "Person not found"})
 
 
 def test_an_unknown_path_is_answered_differently(http: requests.Session, upstreams: Upstreams) -> None:

@@ -86,7 +86,7 @@ def refuse_document(product: Product) -> None:
 
 
 def refuse_travel_pay(product: Product) -> None:
-    product.control.set("travel_pay", "status", status=422, times=1, operation=travel_pay_steps.FIND)
+    product.control.set("travel_pay", "status", status=400, times=1, operation=travel_pay_steps.FIND)
     travel_pay_filing.file(product)
     until_detected(product, "travel_pay_claim")
 

@@ -126,14 +126,11 @@ def test_an_older_answer_is_shown_and_marked_when_a_newer_one_cannot_be_read(cac
     assert age(person.get(CLAIMS_URL)) == (None, None, "0")
 
 
-def test_a_refusal_is_not_hidden_behind_an_older_answer(caching: Product) -> None:
+def test_a_claim_that_is_gone_is_not_hidden_behind_an_older_answer(caching: Product) -> None:
     person, filed = traveling(caching), plant(caching)
     one = f"{CLAIMS_URL}/{filed['id']}"
     person.read(one)
     pass_time(caching, seconds=31)
-    for status in (400, 403, 422):
-        caching.control.set("travel_pay", "status", status=status, operation=READ, times=1)
-        assert refusal(person.get(one))[0] == status
     del book(caching).claims[filed["id"]]
     assert refusal(person.get(one)) == (404, "404")
 

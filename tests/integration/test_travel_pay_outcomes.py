@@ -64,7 +64,7 @@ REFUSED = {
 
 
 def test_duplicates_and_refusals_end_as_such_at_each_step(product: Product) -> None:
-    product.control.set("travel_pay", "status", status=422, operation=SUBMIT)
+    product.control.set("travel_pay", "status", status=400, operation=SUBMIT)
     at_submit = file(product, BEN)
     come_to(product, "submit", at_submit)
     product.control.set("travel_pay", "status", status=400, operation=MILEAGE)
@@ -223,7 +223,7 @@ def test_after_five_days_everybody_gets_the_true_state_and_a_requeue_continues_a
 
 def test_a_requeue_on_the_dashboard_continues_at_its_step(product: Product, secrets_folder: Any) -> None:
     """Refused once more, the claim fails once more, and its person is notified again."""
-    product.control.set("travel_pay", "status", status=403, operation=SUBMIT, times=2)
+    product.control.set("travel_pay", "status", status=400, operation=SUBMIT, times=2)
     filing = file(product)
     product.work()
     sweep(product)

@@ -86,11 +86,12 @@ def test_without_a_claim_of_ours_a_failure_is_a_failure(product: Product) -> Non
         assert refusal(reader.get(CLAIMS_URL, **query)) == (503, "503")
 
 
-def test_a_refusal_of_the_person_is_not_covered_by_their_claim(product: Product) -> None:
+def test_a_refusal_that_no_contract_names_is_an_outage(product: Product) -> None:
     person = traveling(product)
-    person.file()
+    claim_id = person.file()
     product.control.set("travel_pay", "status", status=400, operation="GET /api/v2/claims")
-    assert refusal(person.get(CLAIMS_URL))[0] == 400
+    assert person.get(CLAIMS_URL).status_code == 206
+    assert listed(person) == [(claim_id, "Received")]
 
 
 def test_a_claim_that_may_have_been_begun_is_not_called_unfiled(product: Product) -> None:

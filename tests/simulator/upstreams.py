@@ -215,7 +215,7 @@ class VANotify(Upstream):
         self.deny(reference)
         return []
 
-    def get(self, notification_id: str) -> Delivery | None:
+    def get(self, notification_id: str, reference: str) -> Delivery | None:
         self.read()
         reference = notification_id.removeprefix("id-of-")
         return Delivery(notification_id, reference, "delivered", None, BEGAN + timedelta(seconds=self.hub.now))

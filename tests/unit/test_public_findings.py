@@ -14,8 +14,10 @@ import pytest
 from flaskapp import clock
 from flaskapp.check_in.service import Identity
 from flaskapp.travel_claims.service import ClaimWork
+from flaskapp.travel_pay.reads import all_pages
 from flaskapp.upstreams import Upstreams
 from flaskapp.upstreams.btsss import BTSSSClient
+from flaskapp.upstreams.errors import Rejected, Unavailable
 from flaskapp.upstreams.transport.http import HTTP
 from jobs.engine.spec import Call, EarlierWrites, Found
 from jobs.travel_claims import look_up_claim
@@ -44,6 +46,35 @@ def test_a_search_need_not_say_how_many_there_are() -> None:
     with serving(whole(200, answer)) as server:
         page = Bench(server).reads.search_claims(TRAVELER, day, day, 1, 50, total_seconds=30)
     assert [claim.id for claim in page.items] == [CLAIM_ID]
+
+
+def test_pages_that_hold_less_than_they_say_are_read_to_the_end() -> None:
+    """vets-api spec/support/vcr_cassettes/travel_pay/206_search_claims_partial_response.yml@e17ad7a4: three claims in
+    all, `pageSize` 50, and one claim on each page."""
+    day = date(2031, 3, 4)
+    pages = [
+        {"totalRecordCount": 3, "pageNumber": number, "pageSize": 50, "success": True, "data": [SUMMARY]}
+        for number in (1, 2, 3)
+    ]
+    limit: Any = SimpleNamespace(call=lambda call: call(30.0))
+    with serving(*(whole(200, page) for page in pages)) as server:
+        client = Bench(server).reads
+
+        def read_page(number: int, seconds: float) -> Any:
+            return client.search_claims(TRAVELER, day, day, number, 50, total_seconds=seconds)
+
+        found, is_whole = all_pages(limit, read_page)
+    assert ([page.page for page in found], is_whole) == ([1, 2, 3], True)
+
+
+def test_only_recorded_words_refuse_an_appointment_for_good() -> None:
+    """vets-api spec/support/vcr_cassettes/check_in/travel_claim/claims_create_400.yml@7c46eb83: the one recorded
+    refusal of a claim that is no duplicate. The same envelope in other words may be about our own settings."""
+    for said, kind in (("Invalid appointment ID", Rejected), ("The client number is not known.", Unavailable)):
+        refusal = {"statusCode": 400, "message": said, "success": False, "data": None}
+        with serving(whole(400, refusal)) as server, pytest.raises(kind):
+            bench = Bench(server)
+            bench.filing.create_claim(TRAVELER, "a1", "Travel", bench.before_write)
 
 
 def test_the_cookies_of_a_whole_domain_fit_into_a_request() -> None:

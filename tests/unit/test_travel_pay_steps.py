@@ -27,10 +27,18 @@ WORK = ClaimWork(
 )
 
 
-def look(created_on: str | None, status: str = "Incomplete", expenses: tuple[Any, ...] = ()) -> Finding:
+def look(
+    created_on: str | None, status: str = "Incomplete", expenses: tuple[Any, ...] = (), of: str = "appointment"
+) -> Finding:
     """The look-up after our reply was lost at BEGUN_AT; the appointment names a claim with these dates and expenses."""
-    detail = SimpleNamespace(created_on=created_on, claim_number="TC1", claim_status=status, expenses=expenses)
-    found = SimpleNamespace(associated_claim_id="claim", associated_claim_number="TC1")
+    detail = SimpleNamespace(
+        created_on=created_on,
+        claim_number="TC1",
+        claim_status=status,
+        expenses=expenses,
+        appointment=SimpleNamespace(id=of),
+    )
+    found = SimpleNamespace(id="appointment", associated_claim_id="claim", associated_claim_number="TC1")
     upstreams: Any = SimpleNamespace(
         travel_pay_filing=SimpleNamespace(find_or_add_appointment=lambda *_: found),
         travel_pay=SimpleNamespace(claim=lambda *_, **__: detail),
@@ -43,6 +51,10 @@ def look(created_on: str | None, status: str = "Incomplete", expenses: tuple[Any
 @pytest.mark.parametrize("created_on", [None, "2031-03-04", "2031-03-04T15:00:01", "yesterday"])
 def test_without_a_comparable_time_it_stays_open_whose_claim_it_is(created_on: str | None) -> None:
     assert look(created_on) == Unclear("the appointment's claim cannot be read")
+
+
+def test_a_claim_that_says_it_is_another_appointments_is_nobodys_answer() -> None:
+    assert look(BEGUN_AT.isoformat(), of="another") == Unclear("the claim is another appointment's")
 
 
 @pytest.mark.parametrize(("seconds", "ours"), [(-7200, False), (-121, False), (-119, True), (0, True), (30, True)])

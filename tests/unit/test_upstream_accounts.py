@@ -69,6 +69,7 @@ def test_an_unknown_account_is_none(server: Loopback, accounts: AccountsClient) 
     [
         (whole(404, "<html>"), Unavailable),
         (whole(404, ""), Unavailable),
+        (whole(404, {"error": "Not Found"}), Unavailable),
         (whole(404, {"message": "no Route matched"}), Unavailable),
         (whole(403, {"error": "Forbidden"}), Unauthorized),
         (whole(401, "<html>"), Unauthorized),

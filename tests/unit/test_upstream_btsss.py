@@ -131,7 +131,7 @@ def test_a_200_of_btsss_is_a_filed_claim_wherever_its_number_is_or_without_one(
         (400, {"message": "Gateway TIMEOUT"}, Unanswered, "CLM_011_CLAIM_TIMEOUT_ERROR"),
         (408, {"message": "slow"}, Unanswered, "CLM_011_CLAIM_TIMEOUT_ERROR"),
         (408, "<html>", Unanswered, "CLM_011_CLAIM_TIMEOUT_ERROR"),
-        (400, OWN | {"message": "Mileage is wrong"}, Rejected, "CLM_010_CLAIM_SUBMISSION_ERROR"),
+        (400, OWN | {"message": "ClientNumber is not known."}, Unavailable, "CLM_010_CLAIM_SUBMISSION_ERROR"),
         (400, {"message": "Bad request"}, Unavailable, "CLM_030_UNKNOWN_SERVER_ERROR"),
         (404, {"message": "no such thing"}, Unavailable, "CLM_030_UNKNOWN_SERVER_ERROR"),
         (409, "", Unanswered, "CLM_030_UNKNOWN_SERVER_ERROR"),
@@ -166,7 +166,7 @@ def test_every_answer_to_a_submit_has_one_meaning(
 
 
 def test_a_refusals_detail_is_redacted(bench: Bench) -> None:
-    with pytest.raises(Rejected) as caught:
+    with pytest.raises(Unavailable) as caught:
         bench.submit(whole(400, OWN | {"message": f"{ICN} has TC202503000000042"}))
     assert caught.value.detail == "[icn] has [claim number]"
 

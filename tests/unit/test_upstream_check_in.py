@@ -81,7 +81,7 @@ def test_signed_claims_name_the_check_in(server: Loopback, lorota: LorotaClient)
         (whole(401, {"error": "Unauthorized"}), Unauthorized, None),
         (whole(401, {}), Unauthorized, None),
         (whole(410, {"error": "Gone"}), Unavailable, None),
-        (whole(404, {"error": "Not found"}), Rejected, "not_found"),
+        (whole(404, {"error": "id not found"}), Unavailable, None),
         (whole(404, "<html>"), Unavailable, None),
         (whole(401, "<html>"), Unavailable, None),
         (whole(403, {"message": "Forbidden"}), Unauthorized, None),
@@ -131,7 +131,7 @@ def test_lorota_data_without_a_person_are_data_all_the_same(server: Loopback, lo
 
 
 def test_an_id_cannot_leave_its_part_of_the_path(server: Loopback, lorota: LorotaClient) -> None:
-    server.replies[:] = [whole(404, {"error": "Not found"})]
+    server.replies[:] = [whole(404, {"error": "id not found"})]
     with pytest.raises(Rejected):
         lorota.data("../token?x=1", "t-1")
     assert server.received[0].line == "GET /data/..%2Ftoken%3Fx%3D1 HTTP/1.1"
@@ -141,7 +141,8 @@ def test_an_id_cannot_leave_its_part_of_the_path(server: Loopback, lorota: Lorot
     ("reply", "kind"),
     [
         (whole(401, {}), Unauthorized),
-        (whole(404, {"error": "Not found"}), Rejected),
+        (whole(404, {"error": "id not found"}), Rejected),
+        (whole(404, {"error": "Not Found"}), Unavailable),
         (whole(404, "<html>"), Unavailable),
         (whole(200, "<html>"), Unavailable),
         (whole(200, {"id": "somebody-else", "payload": check_in()}), Unavailable),
@@ -183,12 +184,15 @@ def test_chip_checks_in_with_a_token_of_its_own(server: Loopback, chip: CHIPClie
     [
         (200, {"uuid": UUID, "message": DONE}, {"uuid": UUID, "message": DONE}),
         (200, f'"{DONE}"', DONE),
+        (200, "", ""),
+        (200, {}, {}),
+        (200, "OK", "OK"),
+        (200, {"data": {"id": 5}}, {"data": {"id": 5}}),
         (200, b"Checkin successful at caf\xe9", "Checkin successful at caf\ufffd"),
         (400, {"errors": ["x"]}, {"errors": ["x"]}),
         (400, "no such appointment", "no such appointment"),
         (400, "<html>", None),
         (400, "", None),
-        (404, "<html>", None),
         (404, "", None),
         (429, {}, None),
         (500, {"x": 1}, None),
@@ -233,7 +237,11 @@ def test_chip_is_told_the_opposite_of_what_is_up_to_date(server: Loopback, chip:
         ([reset], Unavailable),
         ([TOKEN, reset], Unavailable),
         ([TOKEN, whole(200, "<html>")], Unavailable),
-        ([TOKEN, whole(200, "")], Unavailable),
+        ([TOKEN, whole(200, {"message": "no Route matched with those values"})], Unavailable),
+        ([TOKEN, whole(200, {"errors": [{"title": "success"}]})], Unavailable),
+        ([TOKEN, whole(200, "Unsuccessful")], Unavailable),
+        ([TOKEN, whole(404, "<html>")], Unavailable),
+        ([TOKEN, whole(404, {"message": "no Route matched with those values"})], Unavailable),
         ([TOKEN, whole(200, "upstream connect error")], Unavailable),
         ([TOKEN, whole(200, "\n <!DOCTYPE html>", Content_Type="application/json")], Unavailable),
         ([TOKEN, whole(302, "")], Unavailable),

@@ -96,13 +96,13 @@ def test_redis_holds_nothing_that_names_a_person(redis: Redis) -> None:
 
 
 def test_a_persons_refusal_reaches_all_their_callers_and_costs_one_call(redis: Redis) -> None:
-    source = Source(Rejected("travel_pay", "No profile.", http_status=403, code="NO_ACCESS"))
+    source = Source(Rejected("travel_pay", "No profile.", http_status=403, code="REFUSED"))
     here, there = tokens_of(redis, source), tokens_of(redis, source)
     outcomes = all_outcomes([lambda: here.get(ADA), lambda: there.get(ADA)] * 10)
     assert set(outcomes) == {repr(source.error)} and source.travelers == [ADA]
     with pytest.raises(Rejected) as caught:
         here.get(ADA)
-    assert (caught.value.upstream, caught.value.code) == ("travel_pay", "NO_ACCESS")
+    assert (caught.value.upstream, caught.value.code) == ("travel_pay", "REFUSED")
 
 
 def test_a_process_remembers_those_it_served_last_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 import pytest
 
 from flaskapp.upstreams.contact import Contact
-from flaskapp.upstreams.errors import Rejected, Throttled, Unavailable, UpstreamError
+from flaskapp.upstreams.errors import Throttled, Unavailable, UpstreamError
 from flaskapp.upstreams.travel_pay.reads import DocumentFile, Page
 from flaskapp.upstreams.travel_pay.values import ClaimDetail, ClaimSummary, Document, Expense, UpstreamAppointment
 from tests.unit.loopback import Body, Reply, reset, serving, silence, whole
@@ -273,8 +273,8 @@ def test_contact_details_are_read_as_btsss_writes_them(bench: Bench, data: dict[
 @pytest.mark.parametrize(
     ("reply", "kind", "code"),
     [
-        (whole(400, envelope(None, 400, "Bad date.")), Rejected, "400"),
-        (whole(403, {"errors": [{"code": "TP_403", "title": "Forbidden"}]}), Rejected, "TP_403"),
+        (whole(400, envelope(None, 400, "Bad date.")), Unavailable, "400"),
+        (whole(403, {"errors": [{"code": "TP_403", "title": "Forbidden"}]}), Unavailable, "TP_403"),
         (whole(409, envelope(None, 409, "Conflict.")), Unavailable, "409"),
         (whole(408, envelope(None, 408, "Timeout.")), Unavailable, "408"),
         (whole(403, "<html>"), Unavailable, "403"),

@@ -106,7 +106,7 @@ def test_of_several_appointments_the_one_at_the_requested_wall_clock_counts(
 def test_an_answer_about_other_appointments_only_is_unclear(bench: Bench, data: Any) -> None:
     with pytest.raises(Unavailable) as caught:
         find(bench.answering(whole(200, envelope(data))))
-    assert caught.value.detail == "no appointment at the requested time"
+    assert caught.value.detail == "no appointment at the requested time and place"
 
 
 def test_known_details_of_an_appointment_are_sent_and_a_name_is_never_empty(bench: Bench) -> None:
@@ -129,7 +129,8 @@ def test_known_details_of_an_appointment_are_sent_and_a_name_is_never_empty(benc
         (whole(200, envelope(None)), Unavailable),
         (whole(200, envelope("a1")), Unavailable),
         (whole(200, envelope([{**APPOINTMENT, "id": ""}])), Unavailable),
-        (refusal(400, "Appointment date is not valid."), Rejected),
+        (refusal(400, "Invalid appointment date format"), Rejected),
+        (refusal(400, "The client number is not known."), Unavailable),
         (refusal(409, "Already exists."), Unavailable),
         (whole(500, ""), Unavailable),
         (reset, Unavailable),
@@ -185,18 +186,19 @@ WRITES = [create, add, submit]
         (whole(503, ""), Unanswered, None),
         (reset, Unanswered, None),
         (raw(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"), Unanswered, None),
-        (refusal(400, "Date is not valid."), Rejected, "400"),
-        (refusal(422, "Date is not valid."), Rejected, "422"),
+        (refusal(400, "Invalid appointment ID"), Rejected, "400"),
+        (refusal(422, "Invalid appointment ID"), Unavailable, "422"),
+        (refusal(400, "The client number is not known."), Unavailable, "400"),
         (whole(400, {"message": "Bad request"}), Unavailable, "400"),
-        (refusal(403, "Not yours."), Rejected, "403"),
+        (refusal(403, "Not yours."), Unavailable, "403"),
         (whole(404, NO_ENDPOINT), Unavailable, "not_found"),
         (whole(400, NO_ENDPOINT), Unavailable, "not_found"),
         (refusal(404, "Not found."), Unavailable, "404"),
         (refusal(415, "Unsupported media type."), Unavailable, "415"),
-        (whole(400, {"errors": [{"error": {"code": "TP_1", "message": "m"}}]}), Rejected, "TP_1"),
-        (refusal(413, "Too large."), Rejected, "413"),
+        (whole(400, {"errors": [{"error": {"code": "TP_1", "message": "m"}}]}), Unavailable, "TP_1"),
+        (refusal(413, "Too large."), Unavailable, "413"),
         (whole(413, "<html>"), Unavailable, "413"),
-        (refusal(409, "Conflict."), Duplicate, "409"),
+        (refusal(409, "Conflict."), Unanswered, "409"),
         (whole(404, NO_ROUTE), Unavailable, "404"),
         (whole(403, {"statusCode": 403, "message": "Out of call volume quota."}), Unavailable, "403"),
         (whole(400, "<html>"), Unavailable, "400"),
@@ -274,21 +276,21 @@ def test_an_error_of_before_write_stops_it_before_anything_is_sent(bench: Bench)
 
 def test_a_refusal_names_nobody(bench: Bench) -> None:
     with pytest.raises(Rejected) as caught:
-        create(bench.answering(refusal(400, f"{ADA.email} ({ADA.icn}) has no TC0928098230498")))
-    assert caught.value.detail == "[e-mail] ([icn]) has no [claim number]"
+        create(bench.answering(refusal(400, f"Invalid appointment: {ADA.email} ({ADA.icn}) has no TC0928098230498")))
+    assert caught.value.detail == "Invalid appointment: [e-mail] ([icn]) has no [claim number]"
 
 
 def test_a_refusal_does_not_repeat_what_somebody_wrote_about_the_appointment(bench: Bench) -> None:
     with pytest.raises(Rejected) as caught:
         find(
-            bench.answering(refusal(400, "Appointment with Ada Marlow is no appointment.")),
+            bench.answering(refusal(400, "Invalid appointment: Appointment with Ada Marlow.")),
             None,
             "Appointment with Ada Marlow",
         )
-    assert caught.value.detail == "[withheld] is no appointment."
+    assert caught.value.detail == "Invalid appointment: [withheld]."
     with pytest.raises(Rejected) as caught:
-        find(bench.answering(refusal(400, "No such message.")), None, "message")
-    assert caught.value.detail == "No such message."
+        find(bench.answering(refusal(400, "Invalid appointment message.")), None, "message")
+    assert caught.value.detail == "Invalid appointment message."
 
 
 def test_the_limit_of_jobs_holds() -> None:

@@ -73,13 +73,13 @@ def test_a_text_by_phone_requests_callbacks_where_they_are_configured(server: Lo
 )
 def test_an_email_is_sent_as_the_contract_says(server: Loopback, to: dict[str, str], field: dict[str, Any]) -> None:
     sent = client(server).send_email(
-        reference="notification-2", template_id="t", personalisation={}, before_write=lambda: None, **to
+        reference="notification-1", template_id="t", personalisation={}, before_write=lambda: None, **to
     )
     assert sent == Sent(ID)
     assert server.received[0].line == "POST /v2/notifications/email HTTP/1.1"
     assert server.received[0].json() == {
         "template_id": "t",
-        "reference": "notification-2",
+        "reference": "notification-1",
         "personalisation": {},
         **field,
     }
@@ -246,17 +246,18 @@ def test_a_look_up_that_leaves_doubt_is_unavailable(server: Loopback, reply: Rep
 
 def test_one_notification_is_read_by_id(server: Loopback) -> None:
     server.replies[:] = [whole(200, notification(completed_at=None, status="sending"))]
-    assert client(server).get(ID) == Delivery(ID, "notification-1", "sending", None, None)
+    assert client(server).get(ID, "notification-1") == Delivery(ID, "notification-1", "sending", None, None)
     assert server.received[0].line == f"GET /v2/notifications/{ID} HTTP/1.1"
 
 
 def test_only_va_notify_itself_can_say_that_an_id_is_unknown(server: Loopback) -> None:
-    server.replies[:] = [v2(404, "NoResultFound"), app_wide(404), whole(404, "<html>"), v2(403, "AuthError")]
+    known = [v2(404, "NoResultFound"), v2(404, "DataError")]
+    server.replies[:] = [*known, app_wide(404), whole(404, "<html>"), v2(403, "AuthError")]
     notify = client(server)
-    assert notify.get(ID) is None
+    assert [notify.get(ID, "notification-1") for _ in known] == [None, None]
     for kind in (Unavailable, Unavailable, Unauthorized):
         with pytest.raises(kind):
-            notify.get(ID)
+            notify.get(ID, "notification-1")
 
 
 def test_the_callback_signature_matches_the_contracts_vector() -> None:

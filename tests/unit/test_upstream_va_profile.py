@@ -68,8 +68,12 @@ def test_missing_details_are_none(
 
 
 def test_only_the_services_own_word_makes_a_person_unknown(server: Loopback) -> None:
-    assert ask(server, whole(404, {"error": "Not found"})) is None
-    for elsewhere in (whole(404, "<html>"), whole(404, {"message": "no Route matched"})):
+    assert ask(server, whole(404, {"error": "Person not found"})) is None
+    for elsewhere in (
+        whole(404, "<html>"),
+        whole(404, {"error": "Not Found"}),
+        whole(404, {"message": "no Route matched"}),
+    ):
         with pytest.raises(Unavailable):
             ask(server, elsewhere)
 

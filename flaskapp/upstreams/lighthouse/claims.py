@@ -18,7 +18,13 @@ from flaskapp.upstreams.errors import Rejected, Unanswered, Unavailable
 from flaskapp.upstreams.tokens.cache import Tokens, with_token
 from flaskapp.upstreams.transport.fields import text
 from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure
-from flaskapp.upstreams.transport.refusals import code_in, first_error, listed_by_lighthouse, refused
+from flaskapp.upstreams.transport.refusals import (
+    code_in,
+    first_error,
+    listed_by_lighthouse,
+    refused,
+    speaks_of_the_request,
+)
 from flaskapp.upstreams.transport.timestamps import parse_timestamp
 
 UPSTREAM = "lighthouse_claims"
@@ -142,8 +148,7 @@ def _created(answer: Answer, itf_type: str) -> UpstreamITF:
 
 def _is_of_the_api(payload: Any) -> bool:
     """Whether the API itself answered, judged by the shape of its errors: its words differ from answer to answer."""
-    entry = first_error(payload)
-    return entry is not None and str(entry.get("code")) != _NO_SUCH_PATH
+    return speaks_of_the_request(payload) and str((first_error(payload) or {}).get("code")) != _NO_SUCH_PATH
 
 
 def _itf(payload: Any, itf_type: str, statuses: frozenset[str]) -> UpstreamITF | None:

@@ -17,7 +17,7 @@ from flaskapp.upstreams.lighthouse.statuses import DocumentStatus, Statuses, rea
 from flaskapp.upstreams.tokens.cache import Tokens, with_token
 from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure
 from flaskapp.upstreams.transport.ids import read_id
-from flaskapp.upstreams.transport.refusals import code_in, has_errors, listed_by_lighthouse, refused
+from flaskapp.upstreams.transport.refusals import code_in, listed_by_lighthouse, refused, speaks_of_the_request
 from flaskapp.upstreams.transport.streamed import FilePart, StreamedBody, form_with_file
 
 __all__ = ["DocumentStatus", "LighthouseDocumentsClient", "NoneKnown", "Statuses", "Upload", "sent_name"]
@@ -170,14 +170,14 @@ def _named(status: int, payload: Any) -> type[UpstreamError] | None:
 
 def _says_duplicate(payload: Any) -> bool:
     """Whether the service itself refuses it in words, of detail or title, that say that it has the document."""
-    errors = [each for each in payload["errors"] if isinstance(each, dict)] if has_errors(payload) else []
+    errors = [each for each in payload["errors"] if isinstance(each, dict)] if speaks_of_the_request(payload) else []
     said = " ".join(str(each.get(name, "")) for each in errors for name in ("detail", "title")).lower()
     return any(word in said for word in SAY_DUPLICATE)
 
 
 def _statuses(answer: Answer, request_ids: Sequence[int]) -> Statuses:
     payload = answer.json()
-    if answer.status == 404 and has_errors(payload):
+    if answer.status == 404 and speaks_of_the_request(payload):
         raise failure(NoneKnown, UPSTREAM, answer, "404")
     if answer.status != 200:
         named, code = _named(answer.status, payload), code_in(answer.status, payload)

@@ -1,7 +1,7 @@
 """Whose answer a refusal is: only an upstream's own application, in its own error shape, refuses for good.
 
 Any other answer below 500 comes from what stands in between (a gateway, a proxy, a deployment without our path) or is
-about our own keys and settings. It says nothing about a person or a request, so their work waits.
+about our own keys and settings, in whatever shape. It says nothing about a person or a request, so their work waits.
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ from flaskapp.upstreams.transport.redaction import redact
 
 # A request that is wrong, too large or senseless. 405 or 415 are about our address and our client, whoever says so.
 ABOUT_A_REQUEST = frozenset({400, 413, 422})
+# Words of a service's own shape that are about our path and our rights, not about the request.
+_OF_OUR_PATH = ("endpoint not found", "no routes matching", "no route matched")
+_OF_OUR_RIGHTS = ("forbidden", "unauthorized", "not authorized", "access denied")
+_TOO_LARGE = ("size limit", "too large")
 
 
 def refused(
@@ -41,18 +45,32 @@ def listed(status: int, payload: Any) -> type[UpstreamError] | None:
     """What is named by services that list their `errors`: a refusal of the request, or of our token."""
     if refuses_the_token(payload):
         return Unauthorized
-    return Rejected if status in ABOUT_A_REQUEST and has_errors(payload) else None
+    return Rejected if status in ABOUT_A_REQUEST and speaks_of_the_request(payload) else None
 
 
 def listed_by_lighthouse(status: int, payload: Any) -> type[UpstreamError] | None:
     """The same for Lighthouse, which describes a 413 of its gateway, with a `message` (contract: benefits 2.2, 4.4)."""
-    too_large = status == 413 and isinstance(payload, dict) and isinstance(payload.get("message"), str)
+    said = payload.get("message") if isinstance(payload, dict) else None
+    too_large = status == 413 and isinstance(said, str) and any(words in said.lower() for words in _TOO_LARGE)
     return Rejected if too_large else listed(status, payload)
 
 
-def has_errors(payload: Any) -> bool:
-    """Whether the service itself answered: `{"errors": [{…}, …]}`."""
-    return first_error(payload) is not None
+def speaks_of_the_request(payload: Any) -> bool:
+    """Whether the service itself says something about the request or its object: `{"errors": [{…}, …]}`, and not in
+    words about our path or our rights."""
+    first = first_error(payload)
+    if first is None:
+        return False
+    texts = [str(first.get(name) or "").lower().strip(" .") for name in ("title", "detail", "message")]
+    of_our_path = any(words in text for text in texts for words in _OF_OUR_PATH)
+    return not of_our_path and texts[0] not in _OF_OUR_RIGHTS
+
+
+def plain_error(payload: Any) -> str:
+    """The text of `{"error": "…"}`, in lower case; empty for any other shape. Gateways and frameworks write a status, a
+    path or more beside their `error`."""
+    text = payload.get("error") if isinstance(payload, dict) and len(payload) == 1 else None
+    return text.lower() if isinstance(text, str) else ""
 
 
 def refuses_the_token(payload: Any) -> bool:

@@ -1,7 +1,8 @@
 """Meaning of the Travel Pay API's answers: its own come in an envelope, older errors in a list.
 
-An answer in neither form comes from the gateway in front, and says nothing about a person or a claim. Nor does one
-about an endpoint: the API words it like one about a claim (contract: travel 5.3).
+An answer in neither form comes from the gateway in front, and says nothing about a person or a claim. Nor does one in
+words that the contract does not have: the API words a missing endpoint like a missing claim, and our own mistakes like
+a person's (contract: travel 5.3).
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from flaskapp.upstreams.errors import (
     Unavailable,
     UpstreamError,
 )
-from flaskapp.upstreams.transport import refusals
 from flaskapp.upstreams.transport.fields import an_object
 from flaskapp.upstreams.transport.http import Answer, failure, messages
 from flaskapp.upstreams.transport.redaction import redact
-from flaskapp.upstreams.transport.refusals import ABOUT_A_REQUEST, first_error
+from flaskapp.upstreams.transport.refusals import first_error
+from flaskapp.upstreams.transport.refusals import refused as error_of
 
 UPSTREAM = "travel_pay"
 
@@ -31,18 +32,18 @@ A_TOKEN_REFUSED = "TOKEN"
 
 _UNREADABLE = (LookupError, TypeError, ValueError)
 _SUCCESS = frozenset({200, 201})
-# With these the API refuses a request or a person; a 404 only where it names the object.
-_REFUSALS = ABOUT_A_REQUEST | {403}
-_NO_SUCH_PATH = "endpoint not found"
 NO_SUCH_CLAIM = ("claim not found", "claim_not_found")
 
 T = TypeVar("T")
 
 
-def parse_answer(answer: Answer, form: Callable[[dict[str, Any]], T]) -> T:
-    """What `form` makes of the envelope of a successful read; raises Unavailable when it cannot be read."""
+def parse_answer(answer: Answer, form: Callable[[dict[str, Any]], T], refusals: tuple[str, ...] = ()) -> T:
+    """What `form` makes of the envelope of a successful read; raises Unavailable when it cannot be read.
+
+    `refusals` are the words, in lower case, by which a 400 refuses the request for good.
+    """
     if not _succeeded(answer):
-        raise refused(answer)
+        raise refused(answer, refusals=refusals)
     try:
         return form(answer.json())
     except _UNREADABLE as error:
@@ -53,16 +54,17 @@ def parse_answer(answer: Answer, form: Callable[[dict[str, Any]], T]) -> T:
 def written(
     answer: Answer,
     form: Callable[[dict[str, Any]], T],
+    refusals: tuple[str, ...],
     duplicates: tuple[str, ...],
     missing: tuple[str, ...] = (),
 ) -> T:
     """What `form` makes of the `data` of a successful write; raises Unanswered when it cannot be read.
 
-    `duplicates` are the words, in lower case, by which a refusal says that it was done before; `missing` those by which
-    it says that the object whose id is in the path is not there. Without them a 404 is about our path.
+    `refusals` are as for `parse_answer`; `duplicates` the words by which it says that it was done before, which come
+    first, and `missing` those by which it says that the object whose id is in the path is not there.
     """
     if not _succeeded(answer):
-        raise refused(answer, write=True, duplicates=duplicates, missing=missing)
+        raise refused(answer, write=True, refusals=refusals, duplicates=duplicates, missing=missing)
     try:
         return form(an_object(answer.json()["data"]))
     except _UNREADABLE as error:
@@ -71,13 +73,18 @@ def written(
 
 
 def refused(
-    answer: Answer, *, write: bool = False, duplicates: tuple[str, ...] = (), missing: tuple[str, ...] = ()
+    answer: Answer,
+    *,
+    write: bool = False,
+    refusals: tuple[str, ...] = (),
+    duplicates: tuple[str, ...] = (),
+    missing: tuple[str, ...] = (),
 ) -> UpstreamError:
     """The error for an answer below 500. An unclear one is Unanswered for a write and Unavailable for a read."""
     payload = answer.json()
     code = _refused_token(payload) if answer.status == 401 else _code(answer.status, payload)
-    named = Rejected if says_missing(answer, missing) else _named(answer.status, payload, duplicates)
-    return refusals.refused(UPSTREAM, answer, named, write=write, code=code)
+    named = Rejected if says_missing(answer, missing) else _named(answer.status, payload, refusals, duplicates)
+    return error_of(UPSTREAM, answer, named, write=write, code=code)
 
 
 def says_missing(answer: Answer, names: tuple[str, ...]) -> bool:
@@ -97,17 +104,17 @@ def _succeeded(answer: Answer) -> bool:
     return answer.status in _SUCCESS and isinstance(payload, dict) and payload.get("success") is not False
 
 
-def _named(status: int, payload: Any, duplicates: tuple[str, ...]) -> type[UpstreamError] | None:
-    """What the API says in a form of its own; None for anybody else, and where it speaks of its paths."""
-    said = _said(payload)
-    if status == 403 and not is_of_the_api(payload):
-        # The gateway's: its key, its paths. Another token would not help.
+def _named(
+    status: int, payload: Any, refusals: tuple[str, ...], duplicates: tuple[str, ...]
+) -> type[UpstreamError] | None:
+    """What the API says in a form of its own and in these words; None for anybody else, and for everything else."""
+    if status == 403:
+        # About our key, its rights or our path, whoever says so. Another token would not help.
         return Unavailable
-    if not is_of_the_api(payload) or _NO_SUCH_PATH in said:
-        return None
-    if status in (400, 409) and duplicates and (status == 409 or any(words in said for words in duplicates)):
+    said = _said(payload) if is_of_the_api(payload) else ""
+    if status in (400, 409) and any(words in said for words in duplicates):
         return Duplicate
-    return Rejected if status in _REFUSALS else None
+    return Rejected if status == 400 and any(words in said for words in refusals) else None
 
 
 def _said(payload: Any) -> str:

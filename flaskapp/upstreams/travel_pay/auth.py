@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 from flaskapp.config import Config
 from flaskapp.upstreams.btsss import subscription_headers
-from flaskapp.upstreams.errors import PERSON_TOKEN_REFUSED, Rejected, Unauthorized, Unavailable
+from flaskapp.upstreams.errors import PERSON_TOKEN_REFUSED, Unauthorized, Unavailable
 from flaskapp.upstreams.sts import STSClient
 from flaskapp.upstreams.tokens.cache import FetchedToken, Tokens
 from flaskapp.upstreams.tokens.oauth import lifetime_seconds
@@ -22,12 +22,10 @@ from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure
 from flaskapp.upstreams.travel_pay.answers import (
     UPSTREAM,
     VEIS_TOKEN_REFUSED,
-    is_of_the_api,
     parse_answer,
     refused,
 )
 
-NO_ACCESS = "NO_ACCESS"
 # How long we use a token that does not say how long it is valid.
 UNSTATED_LIFETIME_SECONDS = 3300.0
 
@@ -58,8 +56,7 @@ class TravelerTokenClient:
     def fetch_token(self, traveler: Traveler) -> FetchedToken:
         """A new token of that person.
 
-        Raises Rejected with the code `NO_ACCESS` when BTSSS gives them no access, Unauthorized, Throttled, and
-        Unavailable for every other answer.
+        Raises Unauthorized, Throttled, and Unavailable for every other answer.
         """
         vouched = self._sts.exchange(traveler.icn, traveler.email)
         veis_token = self._veis_tokens.get()
@@ -135,11 +132,9 @@ def token_seconds(config: Config) -> float:
 
 
 def _fetched(answer: Answer) -> FetchedToken:
-    if answer.status == 403 and is_of_the_api(answer.json()):
-        raise failure(Rejected, UPSTREAM, answer, NO_ACCESS)
     if answer.status == 401:
         raise refused(answer)
-    # Whether any other refusal is about this person is not known.
+    # Whether any other refusal is about this person is not known (docs/assumptions.md).
     if answer.status >= 400:
         raise failure(Unavailable, UPSTREAM, answer)
     return parse_answer(answer, lambda payload: _token(an_object(payload["data"])))

@@ -17,10 +17,14 @@ from flaskapp.upstreams.errors import Unavailable
 from flaskapp.upstreams.tokens.person import Traveler
 from flaskapp.upstreams.transport.fields import an_object, text, time_or_none
 from flaskapp.upstreams.transport.http import HTTP, Outgoing, failure
+from flaskapp.upstreams.transport.ids import same_facility, station_of
 from flaskapp.upstreams.travel_pay.answers import NO_SUCH_CLAIM, UPSTREAM, parse_answer, written
 from flaskapp.upstreams.travel_pay.auth import TravelPayAuth
 from flaskapp.upstreams.travel_pay.values import UpstreamAppointment, read_appointment
 
+# What refuses the content of a step for good (contract: travel 5.3): the date or id of the appointment, or a claim that
+# has gone further than this step.
+REFUSED = ("invalid appointment", "already been created", "already been submitted", "already submitted")
 CREATED_BEFORE = ("already been created", "already exists", "duplicate")
 ADDED_BEFORE = ("already been added", "already exists", "duplicate")
 SUBMITTED_BEFORE = ("already been submitted", "already submitted")
@@ -32,7 +36,7 @@ class TravelPayFilingClient:
     """`before_write` runs right before every request that writes; what it raises passes through.
 
     Writes raise any of the six: Unanswered when it may have been done, Duplicate when it was done before, by us or by
-    somebody else. A person without access to BTSSS is Rejected with the code `NO_ACCESS`.
+    somebody else, Rejected only in words of the contract.
     """
 
     def __init__(self, config: Config, http: HTTP, auth: TravelPayAuth) -> None:
@@ -52,7 +56,7 @@ class TravelPayFilingClient:
     ) -> UpstreamAppointment:
         """The appointment at that time. A repeated call finds it again, so it is never Unanswered and never Duplicate.
 
-        An answer with other appointments only is Unavailable: a claim must never be begun on another day's.
+        An answer with other appointments only is Unavailable: a claim must never be begun on another day's or place's.
         `starts_at` is `YYYY-MM-DDTHH:MM:SS`, wall-clock time of the facility; `station` is its station number.
         """
         optional = {"appointmentType": appointment_type, "appointmentName": name or None, "isComplete": is_complete}
@@ -65,9 +69,9 @@ class TravelPayFilingClient:
             request = self._request("find_or_add_appointment", "POST", path, headers, body, write=False)
             request = replace(request, unquoted=(name,) if is_free_text(name) else ())
             answer = self._http.call(request)
-            found = parse_answer(answer, lambda payload: appointment_at(payload["data"], starts_at))
+            found = parse_answer(answer, lambda payload: appointment_at(payload["data"], starts_at, station), REFUSED)
             if found is None:
-                raise failure(Unavailable, UPSTREAM, answer, detail="no appointment at the requested time")
+                raise failure(Unavailable, UPSTREAM, answer, detail="no appointment at the requested time and place")
             return found
 
         return self._auth.with_headers(traveler, send_find_or_add)
@@ -129,7 +133,7 @@ class TravelPayFilingClient:
             method = "PATCH" if body is None else "POST"
             request = self._request(operation, method, path, headers, body, write=True)
             before_write()
-            return written(self._http.call(request), form, duplicates, missing)
+            return written(self._http.call(request), form, REFUSED, duplicates, missing)
 
         return self._auth.with_headers(traveler, send_write)
 
@@ -148,17 +152,18 @@ class TravelPayFilingClient:
         )
 
 
-def appointment_at(data: object, starts_at: str) -> UpstreamAppointment | None:
-    """The appointment at that wall clock among those of an answer, which may hold several, also of other days, or be
-    one object (contract: travel 5.3). Two at one time are one visit: the one with a claim counts, whatever their order.
-    """
+def appointment_at(data: object, starts_at: str, station: str) -> UpstreamAppointment | None:
+    """The appointment at that wall clock and station among those of an answer, which may hold several, also of other
+    days, or be one object (contract: travel 5.3). Two at one time are one visit: the one with a claim counts, whatever
+    their order. A facility's key that is no station number (docs/assumptions.md) cannot be compared, and counts."""
     elements = [data] if isinstance(data, dict) else data
     if not isinstance(elements, list):
         raise TypeError("expected a list of appointments")
     requested = datetime.fromisoformat(starts_at)
     at_that_time = [read_appointment(each) for each in elements if wall_clock_of(each) == requested]
-    with_claim = (each for each in at_that_time if each.associated_claim_id is not None)
-    return next(with_claim, at_that_time[0] if at_that_time else None)
+    there = [each for each in at_that_time if same_facility(station_of(each.facility_id) or station, station)]
+    with_claim = (each for each in there if each.associated_claim_id is not None)
+    return next(with_claim, there[0] if there else None)
 
 
 def wall_clock_of(element: object) -> datetime | None:

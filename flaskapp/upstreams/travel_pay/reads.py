@@ -70,8 +70,8 @@ class DocumentFile:
 class TravelPayClient:
     """`total_seconds` limits each request of a call.
 
-    Every method raises Unavailable for an answer that leaves a doubt, Rejected for a refusal of the request or of the
-    person (`NO_ACCESS`), Throttled, and Unauthorized.
+    Every method raises Unavailable for an answer that leaves a doubt, Throttled, and Unauthorized. The contract has no
+    words by which the API would refuse a read.
     """
 
     def __init__(self, config: Config, http: HTTP, auth: TravelPayAuth) -> None:

@@ -119,13 +119,13 @@ class Document:
 def read_appointment(value: object) -> UpstreamAppointment:
     given = an_object(value)
     return UpstreamAppointment(
-        # A single one has been seen with its id under another name (contract: travel 5.3).
+        # A single one has been seen with other names for its id and facility (contract: travel 5.3).
         id=text(given.get("id") or given.get("appointmentId")),
         appointment_source=text_or_none(given.get("appointmentSource")),
         appointment_date_time=time_or_none(given.get("appointmentDateTime")),
         appointment_name=text_or_none(given.get("appointmentName")),
         appointment_type=text_or_none(given.get("appointmentType")),
-        facility_id=text_or_none(given.get("facilityId")),
+        facility_id=text_or_none(given.get("facilityId") or given.get("facilityStationNumber")),
         facility_name=text_or_none(given.get("facilityName")),
         # Passed on as it is: no contract states its type, and nothing is decided by it.
         service_connected_disability=given.get("serviceConnectedDisability"),

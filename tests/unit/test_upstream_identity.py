@@ -1,0 +1,101 @@
+"""Answers about something else than was asked: another day, another station, another notification. None is believed."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from datetime import UTC, date, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from flaskapp.check_in.service import Identity
+from flaskapp.travel_claims.service import ClaimWork
+from flaskapp.upstreams.btsss import BTSSSClient
+from flaskapp.upstreams.errors import Unanswered, Unavailable
+from flaskapp.upstreams.transport.http import Answer
+from flaskapp.upstreams.travel_pay.filing import appointment_at
+from flaskapp.upstreams.va_notify import Sent, VANotifyClient
+from jobs.engine.spec import Call, EarlierWrites, Found, NotFound, Unclear
+from jobs.travel_claims import look_up_claim
+from tests.unit.test_upstream_strangers import CONFIG, ICN, SMS, Scripted
+from tests.unit.upstream_settings import Tokens
+
+DAY = date(2031, 3, 4)
+ID = "7d0f2c1e-5a34-4d0b-9b57-1c2f3a4b5c6d"
+OTHER_ID = "99999999-5a34-4d0b-9b57-1c2f3a4b5c6d"
+
+
+def says(status: int, body: Any) -> Scripted:
+    return Scripted(Answer(status, {"Content-Type": "application/json"}, json.dumps(body).encode()))
+
+
+def look_up(*listed: tuple[str, str]) -> Any:
+    """The finding, after a lost submit for DAY at station 983, for a list of these appointment times and stations."""
+    claims = [
+        {
+            "claimNum": f"TC{number}",
+            "claimStatus": "ClaimSubmitted",
+            "aptDateTime": at,
+            "claimLastModDateTime": "2031-03-04T18:00:00.000Z",
+            "facilityStationNum": station,
+        }
+        for number, (at, station) in enumerate(listed)
+    ]
+    upstreams: Any = SimpleNamespace(btsss=BTSSSClient(CONFIG, says(200, claims), Tokens()))
+    person = Identity(ICN, None, listed[0][1], "vista")
+    work = ClaimWork(uuid.uuid4(), "pending", person, DAY)
+    first = datetime(2031, 3, 4, 17, 59, tzinfo=UTC)
+    earlier = EarlierWrites(first_write_at=first, why="unanswered", ever_unknown=True, confirmable=True)
+    return look_up_claim(Call(upstreams, CONFIG, lambda: None), work, earlier)
+
+
+def test_a_claim_of_another_day_is_not_the_requested_one() -> None:
+    """BTSSS's `Z` may be UTC or nothing: at 983 (Denver) the evening of the 4th is the 5th in UTC."""
+    assert isinstance(look_up(("2031-03-04T09:30:00.000Z", "983")), Found)
+    assert isinstance(look_up(("2031-03-05T02:00:00.000Z", "983")), Found)
+    assert look_up(("2031-03-05T16:30:00.000Z", "983")) == NotFound()
+    # Nobody knows the zone of 999.
+    assert isinstance(look_up(("2031-03-05T02:00:00.000Z", "999")), Unclear)
+    both = look_up(("2031-03-03T16:30:00.000Z", "983"), ("2031-03-04T16:30:00.000Z", "983"))
+    assert both.answer.filed.claim_number == "TC1"
+    with pytest.raises(Unavailable, match="btsss"):
+        look_up(("2031-03-04T09:30:00.000Z", "983"), ("2024-01-05T09:00:00.000Z", "983"))
+
+
+def test_a_notification_with_another_id_or_reference_is_not_ours() -> None:
+    delivered = {"id": ID, "reference": "ours", "status": "delivered", "completed_at": None}
+    found = VANotifyClient(CONFIG, says(200, delivered)).get(ID.upper(), "ours")
+    assert found is not None and found.status == "delivered"
+    for wrong in ({"id": OTHER_ID}, {"reference": "somebody-else"}, {"reference": None}):
+        with pytest.raises(Unavailable):
+            VANotifyClient(CONFIG, says(200, delivered | wrong)).get(ID, "ours")
+
+
+def test_a_receipt_for_another_notification_leaves_ours_to_be_looked_up() -> None:
+    for receipt in ({"id": ID, "reference": SMS["reference"]}, {"id": ID}):
+        assert VANotifyClient(CONFIG, says(201, receipt)).send_sms(sender_id="s", icn=ICN, **SMS) == Sent(ID)
+    with pytest.raises(Unanswered):
+        other = says(201, {"id": ID, "reference": "somebody-else"})
+        VANotifyClient(CONFIG, other).send_sms(sender_id="s", icn=ICN, **SMS)
+
+
+def test_an_appointment_at_another_station_is_not_the_requested_one() -> None:
+    """A key that is no station number cannot be compared; some name the facility (500) where others name the place."""
+
+    def at(number: str, **facility: str) -> dict[str, str]:
+        return {"id": number, "appointmentDateTime": "2031-03-04T09:30:00Z", **facility}
+
+    def chosen(station: str, *answered: dict[str, str]) -> str | None:
+        found = appointment_at(list(answered), "2031-03-04T09:30:00", station)
+        return found.id if found is not None else None
+
+    other = at("other", facilityId="442", associatedClaimId="somebody's")
+    assert chosen("983", other) is None
+    assert chosen("983", other, at("ours", facilityId="983")) == "ours"
+    assert chosen("983", at("ours", facilityStationNumber="442")) is None
+    assert chosen("500", at("ours", facilityId="500GC")) == "ours"
+    assert chosen("500GD", at("ours", facilityId="500GC")) is None
+    assert chosen("983", at("ours", facilityId="46ac2b1a-20d4-eb11-8235-001dd80493e7")) == "ours"
+    assert chosen("983", at("ours")) == "ours"
