@@ -18,7 +18,6 @@ from flaskapp.accounts.service import (
     ensure_account,
     icn_of,
     identity_of,
-    is_nobody,
     remember_person,
 )
 from flaskapp.cases.service import close_ended, open_case
@@ -126,7 +125,7 @@ def request_travel_pay_claim(
     """
     ensure_account(session, account_id)
     digests = stored_digests(session)
-    nobody = is_nobody(session, account_id)
+    nobody = subjects.is_promised_in_vain(session, TRAVEL_PAY_SUBJECT, account_id)
     claim = find_for(session, account_id, requested) if nobody or digests.look_first else None
     if claim is None and nobody:
         return None
