@@ -101,10 +101,10 @@ class ClaimWork:
 
 @dataclass(frozen=True)
 class Filed:
-    """What BTSSS holds. `how` we know: answered, found (there before us), continued (somebody else goes on with it),
-    presumed (ours, by its time) or late."""
+    """What BTSSS holds; a `claim_id` of None is of a claim that it has and did not name. `how` we know: answered, found
+    (there before us), continued (somebody else goes on with it), presumed (ours, by its time) or late."""
 
-    claim_id: str
+    claim_id: str | None
     how: str
     claim_number: str | None = None
     claim_status: str | None = None
