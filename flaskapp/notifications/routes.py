@@ -40,18 +40,19 @@ CALLER = access.Access(
     },
 )
 # The names are VANotify's. Any value is accepted: it was sent, and nobody there would read a refusal.
+READ = {
+    "id": {"description": "VANotify's own id of the notification."},
+    "reference": {"description": "Our id of the notification; any other is somebody else's."},
+    "status": {"description": "Such as `delivered`; words we do not know change nothing."},
+    "completed_at": {"description": "When this status came about: ISO 8601, UTC where it names no offset."},
+    "sent_at": {"description": "The same, where `completed_at` is empty."},
+    "created_at": {"description": "The same, where both are empty."},
+    "status_reason": {"description": "Why it did not arrive; the human who reaches the person reads it."},
+}
 CALLBACK = {
     "schema": {
         "type": "object",
-        "properties": {
-            "id": {"description": "VANotify's own id of the notification."},
-            "reference": {"description": "Our id of the notification; any other is somebody else's."},
-            "status": {"description": "Such as `delivered`; words we do not know change nothing."},
-            "completed_at": {"description": "When this status came about: ISO 8601, UTC where it names no offset."},
-            "sent_at": {"description": "The same, where `completed_at` is empty."},
-            "created_at": {"description": "The same, where both are empty."},
-            "status_reason": {"description": "Why it did not arrive; the human who reaches the person reads it."},
-        },
+        "properties": READ,
     },
     "example": {
         "id": "7d0f2c1e-5a34-4d0b-9b57-1c2f3a4b5c6d",
@@ -60,7 +61,6 @@ CALLBACK = {
         "completed_at": "2031-03-04T16:11:12.000000Z",
     },
 }
-NAMES: tuple[str, ...] = tuple(CALLBACK["schema"]["properties"])
 
 
 @blueprint.post("/callbacks")
@@ -85,7 +85,7 @@ def receive() -> Response:
         rate_limits.count_address()
         return answer({"message": "Unauthorized"}, 401)
     rate_limits.count_webhook(request.headers.get("Authorization", "signed"))
-    body = {name: sent.get(name, sent.get(to_camel(name))) for name in NAMES}
+    body = {name: sent.get(name, sent.get(to_camel(name))) for name in READ}
     reference = read_reference(body.get("reference"))
     if reference is not None:
         with transaction() as session:
