@@ -9,9 +9,11 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import Text, cast, exists, func, select
 
-from flaskapp.accounts.service import count_alone
+from flaskapp.accounts.models import Account
+from flaskapp.accounts.service import count_alone, is_nobody
+from flaskapp.cases.models import Case
 from flaskapp.cases.service import note_cases, open_case
 from flaskapp.current import settings
 from flaskapp.db import DbSession
@@ -19,6 +21,7 @@ from flaskapp.flows import States, Subject
 from flaskapp.logs import detail_of_request
 from flaskapp.notifications.service import enqueue_notification, is_addressed, supersede_notifications
 from flaskapp.statemachine import IllegalMove
+from flaskapp.upstreams.errors import NO_ICN
 from outbox import NOW, write_history
 
 PENDING, FAILED = "pending", "failed"
@@ -40,6 +43,30 @@ def lock(session: DbSession, subject: Subject, subject_id: str) -> Any:
     model = states_of(subject).model
     statement = select(model).where(model.id == UUID(subject_id)).with_for_update()
     return session.execute(statement.execution_options(populate_existing=True)).scalar_one()
+
+
+def find_left_without_icn(session: DbSession, subject: Subject, account_id: UUID, *also: Any) -> Any | None:
+    """The account's latest failed row that could not be filed without an ICN, as long as there is none and a human has
+    its case: another one would end in the same way, so what the person requests meanwhile is noted on that one. `also`
+    are further conditions."""
+    states = states_of(subject)
+    model = states.model
+    no_icn = exists().where(Account.id == account_id, Account.identity.is_(None))
+    its_case = exists().where(
+        Case.subject_type == subject.name,
+        Case.subject_id == cast(model.id, Text),
+        Case.closed_at.is_(None),
+        Case.details["reason"].astext == NO_ICN,
+    )
+    failed = select(model).where(model.account_id == account_id, getattr(model, states.column) == FAILED, *also)
+    latest = failed.where(no_icn, its_case).order_by(getattr(model, states.began).desc()).limit(1)
+    return session.execute(latest).scalar_one_or_none()
+
+
+def is_promised_in_vain(session: DbSession, subject: Subject, account_id: UUID) -> bool:
+    """Whether nothing can be filed for the account: there was no ICN when it was last looked up, less than a day ago,
+    or a human still has the case of one that failed for that."""
+    return is_nobody(session, account_id) or find_left_without_icn(session, subject, account_id) is not None
 
 
 def is_within_limit(session: DbSession, subject: Subject, row: Any) -> bool:

@@ -61,11 +61,15 @@ def look_up_claim(call: Call, work: ClaimWork, earlier: EarlierWrites) -> Findin
     """Look up whose claim it is that BTSSS holds for this person, date and station (contract: travel 4.2).
 
     One modified before our first try was there already, and so was any if each of our tries was refused. A later one is
-    presumed to be ours, and recorded as such.
+    presumed to be ours, and recorded as such. If no reply to us was ever lost, and no other claim of that day can be on
+    file by us, a *duplicate* is the answer, whatever the list shows or hides.
     """
     found = call.upstreams.btsss.claims_on(work.identity.icn, work.appointment_date, work.identity.facility_type)
     on_date = [claim for claim in found if is_of_day(claim, work.appointment_date) is not False]
     here = at_station(on_date, work.identity.station)
+    is_answered = earlier.why == "duplicate" and not earlier.ever_unknown and work.none_filed
+    if len(here) != 1 and is_answered:
+        return Found(Filing(DUPLICATE, "duplicate", Filed(None, "answered")))
     if not on_date:
         return Unclear("none on file after a duplicate answer") if earlier.why == "duplicate" else NotFound()
     if len(here) != 1:

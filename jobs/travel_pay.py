@@ -102,11 +102,15 @@ def begin_claim_upstream(call: Call, work: ClaimWork) -> Begun:
 
 def look_for_claim(call: Call, work: ClaimWork, earlier: EarlierWrites) -> Finding:
     """Look up the appointment's claim. One begun before our first try was there already; a later one is presumed to be
-    ours. If no reply to us was ever lost, a *duplicate* answer can only mean somebody else's."""
+    ours. If no reply to us was ever lost, a *duplicate* answer can only mean somebody else's, whether or not the
+    appointment names it."""
     appointment = appointment_of(call, work)
     already = already_on(appointment)
+    if already is None and is_answered(earlier):
+        return Found(Begun(Filed(None, "answered"), ours=False))
     if already is None:
         return Unclear("no claim on the appointment after a duplicate answer") if was_refused(earlier) else NotFound()
+    assert already.claim_id is not None
     if not earlier.ever_unknown:
         return Found(Begun(already, ours=False))
     detail = detail_of(call, work, already.claim_id)
@@ -135,6 +139,11 @@ def begun_at_of(detail: ClaimDetail | None) -> datetime | None:
 
 def was_refused(earlier: EarlierWrites) -> bool:
     return earlier.why == "duplicate"
+
+
+def is_answered(earlier: EarlierWrites) -> bool:
+    """Whether *duplicate* is upstream's answer: no reply to us was lost, so what is there is not ours."""
+    return was_refused(earlier) and not earlier.ever_unknown
 
 
 def detail_of(call: Call, work: ClaimWork, claim_id: str) -> ClaimDetail | None:
@@ -182,8 +191,13 @@ def number_of(call: Call, work: ClaimWork) -> str | None:
 
 
 def look_for_submit(call: Call, work: ClaimWork, earlier: EarlierWrites) -> Finding:
+    """Look whether the claim is submitted. If no reply to us was ever lost, a *duplicate* answer is enough: somebody
+    submitted what we began, whatever its status still says."""
     assert work.claim_id is not None
     detail = detail_of(call, work, work.claim_id)
+    if is_answered(earlier):
+        known = detail.claim_number if detail is not None else None
+        return Found(Filed(work.claim_id, "found", known, detail.claim_status if detail is not None else None))
     if detail is None or not detail.claim_status:
         return Unclear("the claim cannot be read")
     if detail.claim_status in UNSUBMITTED:
@@ -216,6 +230,20 @@ def kept(answer: Any, *identity: str) -> dict[str, str]:
 
 def opened(ids: dict[str, str]) -> Any:
     return json.loads(vault().decrypt(ids["answer"].encode()))
+
+
+def ids_of_begun(begun: Begun) -> dict[str, str]:
+    return kept_of(asdict(begun), begun.filed)
+
+
+def ids_of_filed(filed: Filed) -> dict[str, str]:
+    return kept_of(asdict(filed), filed)
+
+
+def kept_of(answer: Any, filed: Filed) -> dict[str, str]:
+    """As `kept`; a claim that was not named contradicts no other, so it has no digest."""
+    found = kept(answer, "travel_pay_claim", filed.claim_id or "")
+    return found if filed.claim_id is not None else {"answer": found["answer"]}
 
 
 def begun_from(ids: dict[str, str]) -> Begun:
@@ -275,7 +303,7 @@ BEGIN = step_spec(
     look_up=look_for_claim,
     record=record_begun,
     reconsider=reconsider_begun,
-    ids=lambda begun: kept(asdict(begun), "travel_pay_claim", begun.filed.claim_id),
+    ids=ids_of_begun,
     from_ids=begun_from,
 )
 
@@ -295,7 +323,7 @@ SUBMIT_CLAIM = step_spec(
     act=submit,
     look_up=look_for_submit,
     record=service.record_submitted,
-    ids=lambda filed: kept(asdict(filed), "travel_pay_claim", filed.claim_id),
+    ids=ids_of_filed,
     from_ids=lambda ids: Filed(**{**opened(ids), "how": "late"}),
 )
 

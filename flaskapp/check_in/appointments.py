@@ -16,6 +16,9 @@ from zoneinfo import ZoneInfo
 DATE_OR_TIME = re.compile(r"(\d{4}-\d{2}-\d{2})(T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?", re.ASCII)
 # Of those that LoROTA no longer names, so many are kept: a page may show an answer of an hour ago.
 MOST_KEPT = 100
+# Nowhere does the calendar differ from UTC's by more. And an appointment without a start is of these days: a claim has
+# to be filed within 30.
+ZONE_DAYS, NEAR_DAYS = 1, 31
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,15 @@ class Served:
             return at.replace(tzinfo=None) if at else None
         zone = zone_of(self.zone)
         return at.astimezone(zone).replace(tzinfo=None) if zone else None
+
+    def may_be_on(self, day: date, today: date) -> bool:
+        """Whether it is on that day, or may be: where its zone is not known, a day more on each side; where its start
+        cannot be read, any day near today's."""
+        if self.day is not None:
+            return self.day == day
+        at = self.starts_at
+        middle, most = (at.date(), ZONE_DAYS) if at is not None else (today, NEAR_DAYS)
+        return abs(day - middle).days <= most
 
 
 @dataclass(frozen=True)
@@ -92,9 +104,9 @@ def day_of(posted: Posted, appointments: list[Served]) -> date:
     return found.day if found is not None and found.day is not None else posted.written
 
 
-def is_among(day: date, appointments: list[Served]) -> bool:
-    """Whether an appointment is on that day, or may be: one whose day cannot be told excludes none."""
-    return any(each.day in (None, day) for each in appointments)
+def is_among(day: date, appointments: list[Served], today: date) -> bool:
+    """Whether an appointment is on that day, or may be."""
+    return any(each.may_be_on(day, today) for each in appointments)
 
 
 def posted_of(value: object) -> Posted:

@@ -11,6 +11,7 @@ from flask import Blueprint, Response, current_app, g, request
 from marshmallow import fields, validate
 
 from flaskapp.check_in import service
+from flaskapp.check_in.appointments import first_text
 from flaskapp.check_in.service import CheckIn
 from flaskapp.check_in.tries import OthersRunning
 from flaskapp.config import Config
@@ -62,7 +63,7 @@ IDENTIFIERS = ("icn", "edipi", "patientDFN")
 PERMISSIONS = thing("Permissions", {"permissions": word("read.full", "read.none"), "status": TEXT, "uuid": TEXT})
 BAD_ID = thing("BadCheckInId", {"error": FLAG, "message": TEXT})
 # What LoROTA holds of a person is LoROTA's to say.
-APPOINTMENT = thing("CheckInAppointment", {"appointment_ien": ANYTHING}, additionalProperties=True)
+APPOINTMENT = thing("CheckInAppointment", {"appointment_ien": or_null(TEXT)}, additionalProperties=True)
 CHECK_IN = thing(
     "CheckIn",
     {
@@ -96,11 +97,21 @@ class SessionBody(Body):
     session = fields.Nested(SessionFields, required=True)
 
 
+class TextOrNumber(fields.String):
+    """A text; a whole number is its digits: what LoROTA wrote as a number, a page may send back as one."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        is_number = isinstance(value, int) and not isinstance(value, bool)
+        return super()._deserialize(str(value) if is_number else value, attr, data, **kwargs)
+
+
 class CheckInFields(Body):
     uuid = fields.String(
         required=True, validate=validate.Regexp(CHECK_IN_ID.pattern + r"\Z", error="is not a check-in id.")
     )
-    appointment_ien = fields.String(required=True, validate=validate.Length(1, 100))
+    appointment_ien = TextOrNumber(
+        required=True, validate=validate.Length(1, 100), metadata={"type": ["string", "integer"]}
+    )
     is_travel_enabled = Truth(load_default=False)
     travel_submitted = Truth(load_default=False)
 
@@ -264,7 +275,8 @@ def show_check_in(uuid: str) -> Response:
 def shown(data: dict[str, Any]) -> dict[str, Any]:
     """What the pages use, in the spelling of all our answers; identifiers of the person are not sent.
 
-    LoROTA's `appointmentIEN` is the pages' `appointmentIen`, which they send back (contract: frontend 2.3).
+    LoROTA's `appointmentIEN`, a text or a number, is the pages' `appointmentIen`, which they send back (contract:
+    frontend 2.3).
     """
     kept = {
         "address": data.get("address"),
@@ -275,7 +287,8 @@ def shown(data: dict[str, Any]) -> dict[str, Any]:
     }
     payload: dict[str, Any] = with_keys(kept, to_snake)
     for appointment in payload["appointments"]:
-        appointment["appointment_ien"] = appointment.pop("appointmentIEN", None)
+        given = appointment.pop("appointmentIEN", None), appointment.get("appointment_ien")
+        appointment["appointment_ien"] = first_text(*given)
     return payload
 
 

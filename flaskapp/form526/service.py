@@ -10,7 +10,7 @@ from sqlalchemy import or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from flaskapp import subjects
-from flaskapp.accounts.service import ACCOUNTS, Identity, ensure_account, identity_of, is_nobody, remember_person
+from flaskapp.accounts.service import ACCOUNTS, Identity, ensure_account, identity_of, remember_person
 from flaskapp.cases.service import close_ended, note_cases
 from flaskapp.clock import DAY_SECONDS
 from flaskapp.crypto import id_from, vault
@@ -55,7 +55,7 @@ def request_submission(session: DbSession, account_id: uuid.UUID, form: dict[str
     """
     ensure_account(session, account_id)
     digests = stored_digests(session)
-    if is_nobody(session, account_id):
+    if subjects.is_promised_in_vain(session, FORM, account_id):
         return asked_in_vain(session, account_id, form)
     found = find_same(session, account_id, form) if digests.look_first else None
     if found is None:

@@ -67,11 +67,13 @@ LOOK_STANDS = prepared(f"""
 # -- the request --------------------------------------------------------------
 
 
-def look_first(account_id: uuid.UUID, itf_type: str) -> None:
-    """Have this person looked up, unless that is done, and wait a little for the result."""
-    if settings().itf_first_look_seconds > 0:
-        ends_at = time.monotonic() + settings().itf_first_look_seconds
-        if durably(lambda session: owe_look(session, account_id, itf_type)):
+def look_first(account_id: uuid.UUID, itf_type: str, owed: bool = False) -> None:
+    """Have this person looked up, unless that is done, and wait a little for the result. Where first looks are turned
+    off, only one that is `owed` is made, and not waited for."""
+    seconds = settings().itf_first_look_seconds
+    if seconds > 0 or owed:
+        ends_at = time.monotonic() + seconds
+        if durably(lambda session: owe_look(session, account_id, itf_type)) and seconds > 0:
             db.session.remove()
             wait_for_look(account_id, itf_type, ends_at)
 

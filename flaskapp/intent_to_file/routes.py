@@ -7,13 +7,14 @@ for what is found out about it. The list of all types is a route of its own.
 from __future__ import annotations
 
 import uuid
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from flask import Blueprint, Response, request
 
 from flaskapp.accounts.caller import unknown_person
-from flaskapp.accounts.service import is_nobody
+from flaskapp.accounts.service import icn_of, is_nobody
 from flaskapp.clock import next_midnight
 from flaskapp.current import database_now, settings
 from flaskapp.db import DbSession, db, durably, transaction
@@ -29,6 +30,7 @@ from flaskapp.intent_to_file.states import (
     PENDING,
     TYPES,
     UNCHECKED_WORDS,
+    USED_WORDS,
     WORDS,
 )
 from flaskapp.upstreams.lighthouse.claims import UpstreamITF
@@ -64,6 +66,14 @@ ITF = thing(
         "record_message": TEXT,
     },
 )
+
+
+@dataclass(frozen=True)
+class Stands:
+    """The caller's ITF, and whether it is one that failed without an ICN."""
+
+    itf_id: uuid.UUID
+    failed: bool = False
 
 
 def enveloped(title: str, shape: Shape) -> Shape:
@@ -214,10 +224,14 @@ def request_itf(itf_type: str) -> Response:
         raise Problem(503, headers={"Retry-After": "1"}) from None
     if isinstance(requested, Requested) and (requested.end_known or settings().itf_first_look_seconds == 0):
         return answer(shaped(item_of(requested.itf, requested.now, requested.end_known)), 202)
-    itf_id = requested.itf.id if isinstance(requested, Requested) else requested
+    stands = Stands(requested.itf.id) if isinstance(requested, Requested) else requested
+    itf_id = stands.itf_id
     db.session.remove()
-    look_first(account_id, itf_type)
+    # One without an ICN may have one by now.
+    look_first(account_id, itf_type, owed=stands.failed)
     with transaction() as session:
+        if stands.failed and icn_of(session, account_id) is not None:
+            itf_id = service.request_itf(session, account_id, itf_type).id
         itf = session.get_one(IntentToFile, itf_id)
         state = FAILED if itf.state == PENDING and is_nobody(session, account_id) else itf.state
         described = item(session, itf)
@@ -226,10 +240,11 @@ def request_itf(itf_type: str) -> Response:
     return answer(shaped(described), 202 if state == PENDING else 200)
 
 
-def accept_itf(session: DbSession, account_id: uuid.UUID, itf_type: str, key: str | None) -> uuid.UUID:
+def accept_itf(session: DbSession, account_id: uuid.UUID, itf_type: str, key: str | None) -> Requested | Stands:
     """One transaction: the key, the ITF and the message that creates it. Idempotent, so it may be rerun."""
     remember(session, str(account_id), key, {"path": "intent_to_file", "type": itf_type})
-    return service.request_itf(session, account_id, itf_type).id
+    itf = service.request_itf(session, account_id, itf_type)
+    return Stands(itf.id, itf.state == FAILED)
 
 
 def checked(itf_type: str) -> str:
@@ -301,8 +316,14 @@ def item_of(itf: IntentToFile, now: datetime, end_known: bool) -> Item:
         "status": "active" if shown_active else PENDING,
         "type": itf.type,
         "record_state": itf.state,
-        "record_message": WORDS.get(itf.state, "") if end_known else UNCHECKED_WORDS,
+        "record_message": words_of(itf, end_known),
     }
+
+
+def words_of(itf: IntentToFile, end_known: bool) -> str:
+    if itf.used_at is not None:
+        return USED_WORDS
+    return WORDS.get(itf.state, "") if end_known else UNCHECKED_WORDS
 
 
 def end_of_day(now: datetime) -> datetime:

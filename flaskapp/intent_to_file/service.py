@@ -103,21 +103,21 @@ def request_itf(session: DbSession, account_id: uuid.UUID, itf_type: str) -> Int
     all answer with the same ITF. Raises Contended if it disappears again and again while we look.
 
     For an account without an ICN it is a failed one: nothing can be filed, and a human has the date of the request.
+    As long as the human has it, it is that one, whenever the person comes back.
     """
-    nobody = is_nobody(session, account_id)
     for _ in range(MOST_ROUNDS):
         itf = find_valid(session, account_id, itf_type)
         if itf is not None:
             return itf
-        before = last_failed_or_broken(session, account_id, itf_type) if nobody else None
-        if before is not None and before.state == FAILED:
-            note_asked_again(session, before)
-            return before
+        left = subjects.find_left_without_icn(session, ITF, account_id, IntentToFile.type == itf_type)
+        if left is not None:
+            note_asked_again(session, left)
+            return left
         ensure_account(session, account_id)
         created = insert_pending(session, account_id, itf_type)
         if created is not None:
             begin_itf(session, created)
-            if nobody:
+            if is_nobody(session, account_id):
                 record_itf_failed(session, str(created.id), "refused", {"reason": NO_ICN})
             else:
                 enqueue_creation(session, created)

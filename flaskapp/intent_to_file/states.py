@@ -45,6 +45,11 @@ WORDS = {
     " e-mail you when it is there. You can go on with your form.",
     CONFIRMED: "Your intent to file is on record.",
 }
+# The same of one that a form has used.
+USED_WORDS = (
+    "Your intent to file is on record, and the form that was filed with it has used it. It does not set a date for"
+    " another claim: if you start one, call VA at 800-698-2411 (TTY: 711) to have a new intent to file recorded."
+)
 # The same of a pending one as long as nobody has looked whether there is an earlier one.
 UNCHECKED_WORDS = (
     "We have your intent to file, dated the day of your request. We have not been able to check yet whether you have an"

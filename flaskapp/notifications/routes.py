@@ -16,8 +16,9 @@ from flaskapp.notifications.service import record_delivery
 from flaskapp.upstreams import Upstreams
 from flaskapp.upstreams.va_notify import callback_signature
 from flaskapp.web import access, rate_limits
-from flaskapp.web.inflection import answer
-from flaskapp.web.json_body import read_object, storable
+from flaskapp.web.errors import Problem
+from flaskapp.web.inflection import answer, to_camel
+from flaskapp.web.json_body import refuse_many_parts, storable
 from flaskapp.web.openapi import Answer, describe
 from flaskapp.web.shapes import TEXT, thing
 
@@ -39,18 +40,19 @@ CALLER = access.Access(
     },
 )
 # The names are VANotify's. Any value is accepted: it was sent, and nobody there would read a refusal.
+READ = {
+    "id": {"description": "VANotify's own id of the notification."},
+    "reference": {"description": "Our id of the notification; any other is somebody else's."},
+    "status": {"description": "Such as `delivered`; words we do not know change nothing."},
+    "completed_at": {"description": "When this status came about: ISO 8601, UTC where it names no offset."},
+    "sent_at": {"description": "The same, where `completed_at` is empty."},
+    "created_at": {"description": "The same, where both are empty."},
+    "status_reason": {"description": "Why it did not arrive; the human who reaches the person reads it."},
+}
 CALLBACK = {
     "schema": {
         "type": "object",
-        "properties": {
-            "id": {"description": "VANotify's own id of the notification."},
-            "reference": {"description": "Our id of the notification; any other is somebody else's."},
-            "status": {"description": "Such as `delivered`; words we do not know change nothing."},
-            "completed_at": {"description": "When this status came about: ISO 8601, UTC where it names no offset."},
-            "sent_at": {"description": "The same, where `completed_at` is empty."},
-            "created_at": {"description": "The same, where both are empty."},
-            "status_reason": {"description": "Why it did not arrive; the human who reaches the person reads it."},
-        },
+        "properties": READ,
     },
     "example": {
         "id": "7d0f2c1e-5a34-4d0b-9b57-1c2f3a4b5c6d",
@@ -78,12 +80,12 @@ CALLBACK = {
     },
 )
 def receive() -> Response:
-    # A refusal would lose the callback for good, so what it says beside the few values that are read may be anything.
-    body = read_object(request.get_data())
-    if not is_authentic():
+    sent = read_callback(request.get_data())
+    if not is_authentic(sent):
         rate_limits.count_address()
         return answer({"message": "Unauthorized"}, 401)
     rate_limits.count_webhook(request.headers.get("Authorization", "signed"))
+    body = {name: sent.get(name, sent.get(to_camel(name))) for name in READ}
     reference = read_reference(body.get("reference"))
     if reference is not None:
         with transaction() as session:
@@ -99,16 +101,35 @@ def receive() -> Response:
     return answer({"message": "success"})
 
 
-def is_authentic() -> bool:
-    """Whether VANotify sent this request, whose body is known to be a JSON object."""
+def read_callback(raw: bytes) -> dict[str, Any]:
+    """The JSON object as it was sent. A refusal would lose the callback for good, so beside the few values that are
+    read it may say anything that a JSON parser can read: a key twice, NaN, what is no UTF-8. Raises Problem 400."""
+    refuse_many_parts(raw)
+    try:
+        value = json.loads(raw.decode("utf-8-sig", "replace"), parse_int=whole)
+    except (ValueError, RecursionError) as error:
+        raise Problem(400, detail="The body is not valid JSON.") from error
+    if not isinstance(value, dict):
+        raise Problem(400, detail="The body has to be one JSON object.")
+    return value
+
+
+def whole(digits: str) -> int | str:
+    """The number; its digits where they are more than Python reads."""
+    try:
+        return int(digits)
+    except ValueError:
+        return digits
+
+
+def is_authentic(sent: dict[str, Any]) -> bool:
+    """Whether VANotify sent this callback."""
     config: Config = current_app.extensions["config"]
     upstreams: Upstreams = current_app.extensions["upstreams"]
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token:
         return any(hmac.compare_digest(token.encode(), known.encode()) for known in config.vanotify_callback_tokens)
     given = request.headers.get(SIGNATURE_HEADER, "")
-    # Over the pairs as they were sent: their keys may be spelled unlike ours.
-    sent = json.loads(request.get_data())
     expected = (callback_signature(secret, sent) for secret in upstreams.va_notify.callback_secrets)
     return bool(given) and any(hmac.compare_digest(given.lower().encode(), each.encode()) for each in expected)
 

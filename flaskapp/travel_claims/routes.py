@@ -10,6 +10,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 from marshmallow import ValidationError, fields, validate
 
+from flaskapp import clock
 from flaskapp.check_in.appointments import DATE_OR_TIME, Posted, day_of, is_among, named, posted_of
 from flaskapp.check_in.routes import CALLER, CHECK_IN_ID, NO_SESSION, current, current_for, unauthorized
 from flaskapp.check_in.service import CheckIn, Identity
@@ -143,8 +144,12 @@ def wanted_by(check_in: CheckIn, requested: dict[str, Any]) -> Wanted:
     if appointment is not None and appointment.station is not None:
         # A check-in may hold appointments at two facilities, and each is a claim of its own.
         identity = replace(identity, station=appointment.station)
-    # A session from before appointments were kept may name any day.
-    return Wanted(identity, day, clock, check_in.appointments is None or is_among(day, appointments))
+    return Wanted(identity, day, clock, is_known(check_in, day))
+
+
+def is_known(check_in: CheckIn, day: date) -> bool:
+    """Whether its appointments allow that day; a session from before they were kept may name any."""
+    return check_in.appointments is None or is_among(day, check_in.appointments, clock.now().date())
 
 
 def accept_at_once(wanted: Wanted) -> dict[str, Any] | None:

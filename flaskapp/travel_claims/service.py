@@ -69,7 +69,8 @@ NOBODY = Identity(icn="", phone=None, station="", facility_type="")
 @dataclass(frozen=True)
 class ClaimWork:
     """What filing a claim needs, copied out of its row. `only_one` says that no other claim of this person for this day
-    was requested here: BTSSS's submit names no station."""
+    was requested here: BTSSS's submit names no station. `none_filed`: if there are others, none of them can be on file
+    by us."""
 
     id: uuid.UUID
     state: str
@@ -77,6 +78,7 @@ class ClaimWork:
     appointment_date: date
     only_one: bool = True
     starts_at: datetime | None = None
+    none_filed: bool = True
 
 
 @dataclass(frozen=True)
@@ -191,8 +193,10 @@ def load_claim(session: DbSession, claim_id: str) -> ClaimWork | None:
     if row.identity is None:
         return None
     identity = Identity(**row.identity)
-    only_one = not others and not others_under_another_key(session, row, identity)
-    return ClaimWork(row.id, row.state, identity, row.appointment_date, only_one, row.starts_at)
+    under_another_key = others_under_another_key(session, row, identity)
+    none_filed = not under_another_key and (not others or none_is_ours(session, row))
+    only_one = not others and not under_another_key
+    return ClaimWork(row.id, row.state, identity, row.appointment_date, only_one, row.starts_at, none_filed)
 
 
 def load_claims(session: DbSession, claim_ids: Sequence[str]) -> dict[str, Callable[[], ClaimWork | None]]:
@@ -208,7 +212,25 @@ def claim_work_of(row: Any) -> ClaimWork | None:
     identity = opened(row.identity)
     if identity is None:
         return None
-    return ClaimWork(row.id, row.state, Identity(**identity), row.appointment_date, not row.others, row.starts_at)
+    only_one = not row.others
+    return ClaimWork(
+        row.id, row.state, Identity(**identity), row.appointment_date, only_one, row.starts_at, none_filed=only_one
+    )
+
+
+def none_is_ours(session: DbSession, claim: TravelClaim) -> bool:
+    """Whether no submit for another claim of this person and day can be what BTSSS holds: none was accepted, is under
+    way or went unanswered. That of a duplicate was answered, and not accepted."""
+    others = select(TravelClaim.id, TravelClaim.state).where(
+        TravelClaim.person_digest == claim.person_digest,
+        TravelClaim.appointment_date == claim.appointment_date,
+        TravelClaim.id != claim.id,
+    )
+    return not any(
+        writes.lost or writes.at_hand or (writes.accepted and other.state != DUPLICATE)
+        for other in session.execute(others).all()
+        for writes in [attempts.count_writes(session, SUBJECT, str(other.id), SUBMIT.path)]
+    )
 
 
 def others_under_another_key(session: DbSession, claim: TravelClaim, identity: Identity) -> bool:

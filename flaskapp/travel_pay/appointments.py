@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -25,12 +26,12 @@ require_sign_in(blueprint)
 
 CLAIMS = "travel_pay_claims"
 # An empty value counts as left out.
-A_TIMESTAMP = {"type": "string", "anyOf": [{"format": "date-time"}, {"maxLength": 0}]}
+A_TIMESTAMP = {"type": "string", "anyOf": [{"format": "date-time"}, {"format": "date"}, {"maxLength": 0}]}
 RANGE = [
     {"name": name, "in": "query", "schema": A_TIMESTAMP, "description": text}
     for name, text in (
-        ("start", "From this time, ISO 8601; together with `end`. Facilities' wall clocks are compared as if UTC."),
-        ("end", "To this time."),
+        ("start", "From this time or day, ISO 8601; together with `end`. Wall clocks are compared as if UTC."),
+        ("end", "To this time, or to the end of this day."),
     )
 ]
 INCLUDE = {
@@ -57,7 +58,7 @@ INCLUDE = {
 )
 def list_appointments() -> Response:
     account_id = uuid.UUID(caller().account_id)
-    start, end = requested_timestamp("start"), requested_timestamp("end")
+    start, end = requested_timestamp("start", time.min), requested_timestamp("end", time.max)
     if (start is None) != (end is None):
         raise bad("start and end go together.")
     limit = reads.Limit(account_id)
@@ -96,10 +97,13 @@ def show_appointment(appointment_id: str) -> Response:
     return answer({"data": items[0]}, 200 if sure else 206)
 
 
-def requested_timestamp(name: str) -> datetime | None:
+def requested_timestamp(name: str, of_day: time) -> datetime | None:
+    """Of a day without a time, which pages send too (contract: frontend 5.1), it is the time `of_day`."""
     text = request.args.get(name)
     if not text:
         return None
+    with suppress(ValueError):
+        return datetime.combine(date.fromisoformat(text), of_day, UTC)
     try:
         # A plus sign in a query that was not encoded arrives as a space.
         timestamp = datetime.fromisoformat(text.replace(" ", "+"))

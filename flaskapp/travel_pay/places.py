@@ -1,6 +1,7 @@
 """Station numbers and their time zones: Travel Pay names a facility, but never its zone (contract: travel 5.3).
 
-The table has what VA's own clients use (contract: frontend 5.2), by whole station number or by its first three digits.
+The table has what VA's own clients use (contract: frontend 5.2, and vets-website's specs of `getTimezoneByFacilityId`),
+by whole station number or by its first three digits.
 A station that is not in it has no zone here, and its appointments no instant: a guess could be hours off.
 """
 
@@ -19,12 +20,16 @@ STATIONS = {
     "America/Phoenix": "644 649 678",
     "America/Los_Angeles": "570 593 600 605 612 640 648 653 654 662 663 664 668 687 691 692",
     "America/Anchorage": "463",
+    "Pacific/Guam": "459GE",
     "Pacific/Honolulu": "459",
+    "Pacific/Pago_Pago": "459GF",
+    "Pacific/Saipan": "459GH",
     "America/Puerto_Rico": "672",
+    "America/St_Thomas": "672GA",
     "Asia/Manila": "358",
 }
 ZONES = {station: zone for zone, stations in STATIONS.items() for station in stations.split()}
-# Its clinics lie on both sides of the date line: theirs is not the clock of the hospital in Honolulu.
+# Its clinics lie on both sides of the date line: those not listed need not have the clock of the hospital in Honolulu.
 SCATTERED = ("459",)
 
 

@@ -159,8 +159,9 @@ def show_claim(claim_id: str) -> Response:
     account_id, wanted = uuid.UUID(caller().account_id), checked_id(claim_id)
     with transaction() as session:
         row = service.find_own(session, account_id, uuid.UUID(wanted))
-        here = shapes.ours(row) if row is not None and row.filed is None else None
-        wanted = Filed(**row.filed).claim_id if row is not None and row.filed is not None else wanted
+        held = Filed(**row.filed).claim_id if row is not None and row.filed is not None else None
+        here = shapes.ours(row) if row is not None and held is None else None
+        wanted = held or wanted
     db.session.remove()
     if here is not None:
         return answer(here)

@@ -18,7 +18,6 @@ from flaskapp.accounts.service import (
     ensure_account,
     icn_of,
     identity_of,
-    is_nobody,
     remember_person,
 )
 from flaskapp.cases.service import close_ended, open_case
@@ -102,10 +101,10 @@ class ClaimWork:
 
 @dataclass(frozen=True)
 class Filed:
-    """What BTSSS holds. `how` we know: answered, found (there before us), continued (somebody else goes on with it),
-    presumed (ours, by its time) or late."""
+    """What BTSSS holds; a `claim_id` of None is of a claim that it has and did not name. `how` we know: answered, found
+    (there before us), continued (somebody else goes on with it), presumed (ours, by its time) or late."""
 
-    claim_id: str
+    claim_id: str | None
     how: str
     claim_number: str | None = None
     claim_status: str | None = None
@@ -126,7 +125,7 @@ def request_travel_pay_claim(
     """
     ensure_account(session, account_id)
     digests = stored_digests(session)
-    nobody = is_nobody(session, account_id)
+    nobody = subjects.is_promised_in_vain(session, TRAVEL_PAY_SUBJECT, account_id)
     claim = find_for(session, account_id, requested) if nobody or digests.look_first else None
     if claim is None and nobody:
         return None

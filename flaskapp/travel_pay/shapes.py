@@ -8,11 +8,13 @@ from typing import Any
 
 from flaskapp.travel_pay import places
 from flaskapp.travel_pay.models import TravelPayClaim
-from flaskapp.travel_pay.states import EXPENSE, FAILED, PENDING, words_of
+from flaskapp.travel_pay.states import DUPLICATE, EXPENSE, FAILED, PENDING, words_of
 from flaskapp.upstreams.transport.ids import station_of
 from flaskapp.upstreams.travel_pay.values import ClaimDetail, ClaimSummary, Document, Expense, UpstreamAppointment
 
 RECEIVED, NOT_FILED, NOT_CONFIRMED = "Received", "Not filed", "Not confirmed"
+# Of a claim that BTSSS has and did not name.
+ON_FILE = "On file"
 # BTSSS's word for claims begun on VA.gov, which ours are (contract: travel 5.3).
 VA_GOV = "VaGov"
 # How VA's pages know an examination for a disability claim (contract: frontend 5.2).
@@ -123,9 +125,13 @@ def starts_at(appointment: UpstreamAppointment) -> datetime | None:
 
 
 def status_of(row: TravelPayClaim) -> str:
-    """The status of a claim that BTSSS does not have completely; the last two are vets-api's (contract: travel 5.4)."""
+    """The status of a claim that BTSSS does not have completely, or did not name. The last two are vets-api's
+    (contract: travel 5.4).
+    """
     if row.state == PENDING:
         return RECEIVED
+    if row.state == DUPLICATE:
+        return ON_FILE
     if row.claim_id is None:
         return NOT_CONFIRMED if row.unconfirmed else NOT_FILED
     return "Incomplete" if row.step == EXPENSE else "Saved"

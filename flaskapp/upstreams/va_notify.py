@@ -217,7 +217,9 @@ def _parts_of(setting: str, api_key: str) -> tuple[str, str]:
 
 def callback_signature(secret: str, body: Mapping[str, Any]) -> str:
     """What `x-enp-signature` must be for a callback with this body, its pairs in the order received."""
-    return hmac.new(secret.encode(), urlencode(list(body.items())).encode(), hashlib.sha256).hexdigest()
+    return hmac.new(
+        secret.encode(), urlencode(list(body.items()), errors="replace").encode(), hashlib.sha256
+    ).hexdigest()
 
 
 def _recipient(field: str, address: str | None, icn: str | None) -> dict[str, Any]:

@@ -32,6 +32,7 @@ DRAWN: dict[str, dict[str, tuple[str, ...]]] = {
         "unchecked": (DONE, NOW, LATER),
         "pending": (DONE, NOW, LATER),
         "confirmed": (DONE, DONE, DONE),
+        "used": (DONE, DONE, DONE),
     },
     "form": {
         "pending": (DONE, NOW, LATER),
@@ -65,7 +66,7 @@ BEGUN = {
     "saved": (DONE, DONE, DONE, NOW),
 }
 # Our words for claims that Travel Pay does not have completely: of these the sentence decides.
-OURS = {"received", "not_filed", "not_confirmed"}
+OURS = {"received", "not_filed", "not_confirmed", "on_file"}
 # As long as one of these is said, something will follow by itself.
 UNDER_WAY = {
     "claim.pending",

@@ -68,8 +68,18 @@ BOMBS = {
 TAKEN_FROM_VA_NOTIFY = (
     "nested deeper than any form",
     "deeper inside what is ignored",
+    "a number of 30,000 digits",
+    "a number beyond all numbers",
+    "NaN",
+    "infinity",
+    "the same key twice",
+    "the same key in two spellings",
     "half a pair in a key",
     "NUL in a key",
+    "a key of 30,000 letters",
+    "a byte order mark",
+    "bytes that are no UTF-8",
+    "an overlong NUL",
 )
 
 

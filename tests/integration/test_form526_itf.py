@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from flaskapp.intent_to_file.states import USED_WORDS
 from sandbox.settings import OPERATOR, kept_secrets
 from sandbox.upstreams.cast import DEFAULT_CAST
 from tests.edge_app import log_in
@@ -57,6 +58,9 @@ def test_a_form_is_filed_whatever_happened_to_the_intent_to_file(product: Produc
         FAILED.account: (False, False),
         PENDING.account: (False, False),
     }
+    # It stays the person's valid one, and says for what it does not count any more.
+    (shown,) = sign_in(product, CONFIRMED).shown()
+    assert (shown["status"], shown["recordMessage"]) == ("active", USED_WORDS)
     product.control.clear("lighthouse")
     product.work()
     assert itf_of(product)[PENDING.account]["state"] == "confirmed"

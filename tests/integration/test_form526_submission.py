@@ -249,6 +249,11 @@ def test_without_an_icn_nothing_is_filed_and_a_human_contacts_the_person(product
     assert (refused.status_code, refused.get_json()["errors"][0]["code"]) == (403, "NO_ICN")
     (case,) = product.rows("SELECT notes, details FROM cases")
     assert (len(case.notes), "not_informed" in case.details) == (2, True)
+    # As long as the case is open, another day brings no other one.
+    pass_time(product, hours=25)
+    assert filer(product, WITHOUT_ICN).submit(third="form").status_code == 403
+    product.work()
+    assert (product.cases(), product.value("SELECT jsonb_array_length(notes) FROM cases")) == (["refused"], 3)
     assert product.rows("SELECT 1 FROM notifications") == []
 
 

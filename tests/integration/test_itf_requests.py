@@ -181,6 +181,19 @@ def test_without_an_icn_it_fails_once_and_from_then_on_nothing_is_promised(produ
     (case,) = product.rows("SELECT details, notes FROM cases")
     assert (case.details["reason"], "not_informed" in case.details, len(case.notes)) == ("NO_ICN", True, 2)
     assert (creates(product), product.rows("SELECT 1 FROM notifications"), product.outstanding()) == (0, [], 0)
+    # Day by day: whether the account has an ICN now is looked up again, and nothing is promised before it has.
+    for days, seconds in ((1, 0.0), (2, 0.05)):
+        reconfigure(product, itf_first_look_seconds=seconds)
+        pass_time(product, hours=25)
+        person = sign_in(product, WITHOUT_ICN)
+        if seconds:
+            assert person.shown() == []
+        (entry,) = person.post().get_json()["errors"]
+        assert (entry["code"], "has a note of your request" in entry["detail"]) == ("NO_ICN", True), seconds
+        product.work()
+        assert (len(itfs(product)), product.cases(), product.outstanding()) == (1, ["refused"], 0), seconds
+        assert product.value("SELECT jsonb_array_length(notes) FROM cases") == 2 + days
+        assert product.value("SELECT count(*) FROM outbox_attempts WHERE upstream = 'accounts'") == 1 + days
     assert command(product, "audit").exit_code == 0
     with transaction() as session:
         close_cases(session, "intent_to_file", str(row["id"]), "reached by phone", actor="x")
@@ -195,6 +208,8 @@ def test_the_door_opens_again_when_the_account_has_an_icn(product: Product) -> N
     assert person.post().status_code == 403
     pass_time(product, hours=25)
     person = sign_in(product, WITHOUT_ICN)
+    assert person.post().status_code == 403
+    product.work()
     person.ask()
     product.work()
     first, second = itfs(product)

@@ -104,18 +104,40 @@ def test_a_callback_may_be_signed_with_the_key_before(product: Product) -> None:
     assert notification(product).state == "delivered"
 
 
-def test_what_is_not_read_of_a_callback_may_be_anything(product: Product) -> None:
-    """A refusal would lose it: VANotify does not repeat a 4xx."""
-    payload: Any = "\0\ud800"
-    for _ in range(100):
-        payload = [payload]
-    content = body(sent_notification(product).id, DELIVERED) | {
+HARMLESS = {
+    "texts that Postgres cannot keep, and depth": {
         "id": "\0",
         "status_reason": "\0",
-        "provider_payload": payload,
-    }
-    assert post(product, content).status_code == 200
-    assert notification(product).state == "delivered"
+        "to": "\ud800",
+        "provider_payload": json.loads("[" * 100 + '"\\u0000\\ud800"' + "]" * 100),
+    },
+    "one key in two spellings": {"provider_payload": {"messageId": "a", "message_id": "b"}, "completedAt": None},
+    "no number": {"provider_payload": {"cost": float("nan"), "most": float("inf")}},
+    "a long key": {"provider_payload": {"k" * 500: 1}},
+}
+HARMLESS_BYTES = {
+    "a key twice": b'{"provider": "a", "provider": "b", ',
+    "no UTF-8": b'{"provider_payload": "\xff", ',
+    "a byte order mark": b"\xef\xbb\xbf{",
+    "more digits than Python reads": b'{"provider_payload": ' + b"9" * 5000 + b", ",
+}
+
+
+def test_what_is_not_read_of_a_callback_may_be_anything(product: Product) -> None:
+    """A refusal would lose it: VANotify does not repeat a 4xx. It is signed as it was sent."""
+    content = body(sent_notification(product).id, DELIVERED)
+    plain = json.dumps(content).encode()
+    written = {name: json.dumps(content | extra).encode() for name, extra in HARMLESS.items()}
+    written |= {name: start + plain[1:] for name, start in HARMLESS_BYTES.items()}
+    for second, (name, raw) in enumerate(written.items()):
+        wanted = ("undeliverable", BLOCKED) if second % 2 else ("delivered", DELIVERED)
+        raw = raw.replace(b"delivered", wanted[1].encode()).replace(b":09.5", f":{10 + second}.5".encode())
+        assert post(product, raw).status_code == 200, name
+        assert notification(product).state == wanted[0], name
+    extra = content | {"provider_payload": {"messageId": "a", "message_id": "b"}, "completed_at": None}
+    signature = callback_signature(KNOWN.vanotify_secret, extra)
+    assert post(product, extra, {"x-enp-signature": signature}).status_code == 200
+    assert post(product, content | {"to": "\ud800"}, {"x-enp-signature": signature}).status_code == 401
 
 
 def test_a_reference_that_is_not_ours_is_accepted_and_changes_nothing(product: Product) -> None:

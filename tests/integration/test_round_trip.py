@@ -5,7 +5,8 @@ The pages' own arithmetic is done here as they do it (contract: frontend 2.4, 4.
 
 from __future__ import annotations
 
-from datetime import datetime
+import json
+from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -65,10 +66,45 @@ def test_check_in_appointments_and_travel_claims(product: Product) -> None:
         kinds = {appointment["stationNo"] for appointment in payload["appointments"]}
         assert kinds, veteran.name
         for appointment in payload["appointments"]:
+            assert checked_in(client, veteran, appointment) == 200, veteran.name
             for text, day in forms_of(appointment):
                 response = product.ask(client, veteran, text)
                 assert (response.status_code, veteran.name, text) == (202, veteran.name, text), response.text
                 assert response.get_json()["data"]["appointment_date"] == day, (veteran.name, text)
+
+
+def checked_in(client: Any, veteran: Veteran, appointment: dict[str, Any]) -> int:
+    """The `status` that the page waits for after it has posted the appointment's number back."""
+    posted = {"uuid": veteran.uuid, "appointmentIen": appointment["appointmentIen"], "isTravelEnabled": True}
+    response = client.post("/check_in/v2/patient_check_ins/", json={"patientCheckIns": posted}, headers=CAMEL)
+    status: int = response.get_json()["status"]
+    return status
+
+
+@pytest.mark.parametrize(
+    ("start", "allowed", "refused"),
+    [
+        ("2026-11-29T17:30:00.000+00:00", ["2026-11-28", "2026-11-29T17:30:00Z", "2026-11-30"], "2026-12-01"),
+        (None, [datetime.now(UTC).date().isoformat()], "2026-06-01"),
+    ],
+)
+def test_an_appointment_without_a_zone_or_a_start_allows_the_days_on_which_it_may_be(
+    product: Product, start: str | None, allowed: list[str], refused: str
+) -> None:
+    """LoROTA writes some numbers as numbers (contract: travel 1.9); CHIP gets a text."""
+    written = {"appointmentIEN": 4567, "stationNo": 668, "icn": ADA.icn, "patientDFN": "1", "startTime": start}
+    payload = {"appointments": [written], "type": "OH", "address": "x", "patientCellPhone": ADA.phone}
+    data = json.dumps({"id": ADA.uuid, "scope": "read.full", "payload": payload})
+    headers = {"Content-Type": "application/json"}
+    product.control.set("lorota", "answer", status=200, body=data, headers=headers, operation="GET /data")
+    client = product.sign_in()
+    url = f"/check_in/v2/patient_check_ins/{ADA.uuid}"
+    (shown,) = client.get(url, headers=CAMEL).get_json()["payload"]["appointments"]
+    assert [checked_in(client, ADA, shown), checked_in(client, ADA, {"appointmentIen": 4567})] == [200, 200]
+    sent = [each["body"]["appointmentIEN"] for each in product.control.received("chip", "actions/check-in")]
+    assert [shown["appointmentIen"], *sent] == ["4567"] * 3
+    answers = [product.ask(client, ADA, text) for text in (*allowed, refused, "1900-01-01", "2199-12-31")]
+    assert [each.status_code for each in answers] == [*[202] * len(allowed), 422, 422, 422]
 
 
 @pytest.mark.parametrize("date", ["1900-01-01", "2026-11-28T17:30:00", "2027-02-03T01:30:00Z", "2199-12-31"])
@@ -91,6 +127,12 @@ def test_appointments_and_travel_pay_claims(product: Product) -> None:
     for veteran in TRAVELERS:
         person = traveling(product, veteran)
         listed = person.read(APPOINTMENTS_URL, _include="facilities,travel_pay_claims")["data"]
+        days = [each["attributes"]["localStartTime"][:10] for each in listed]
+        for day in {*days[:1], *days[-1:]}:
+            of_day = person.read(APPOINTMENTS_URL, start=day, end=day)["data"]
+            assert [each["id"] for each in of_day] == [
+                each["id"] for each, at in zip(listed, days, strict=True) if at == day
+            ]
         free = [each for each in listed if "claim" not in each["attributes"]["travelPayClaim"]]
         for each in free:
             one = person.read(f"{APPOINTMENTS_URL}/{each['id']}", _include="facilities,travel_pay_claims")["data"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from flaskapp.db import transaction
 from jobs import travel_claims
 from jobs.engine import runner
+from sandbox.upstreams.cast import Appointment
 from tests.integration.steps import (
     SUBMIT,
     RequestedClaim,
@@ -265,3 +268,27 @@ def test_of_two_claims_for_one_day_a_duplicate_may_be_the_other(product: Product
     assert alone is not None and one_of_two is not None
     assert travel_claims.already_there(alone) is not None
     assert travel_claims.already_there(one_of_two) is None
+
+
+def test_of_two_stations_on_one_day_a_duplicate_is_the_answer_unless_the_other_is_ours(product: Product) -> None:
+    """Nothing of ours was lost, accepted or under way: what BTSSS has is somebody else's, for both."""
+    afternoon = Appointment(ien="461", station="442", start="13:00")
+    other = replace(ADA, uuid=str(uuid.uuid4()), icn="1012345678V123456")
+    for person, first_is_filed in ((ADA, False), (other, True)):
+        who = replace(person, appointments=(ADA.appointments[0], afternoon))
+        product.fakes.fakes.cast.add(who)
+        client = product.sign_in(who)
+        product.ask(client, who, f"{APPOINTMENT_DATE}T09:30:00")
+        if first_is_filed:
+            product.work()
+        product.control.call("POST", "btsss", "outcomes", json={"icn": who.icn, "outcome": "duplicate"})
+        assert product.ask(client, who, f"{APPOINTMENT_DATE}T13:00:00").status_code == 202
+        product.work(until=looked_up(product, 4) if first_is_filed else None)
+    states = product.rows("SELECT state, unconfirmed FROM travel_claims ORDER BY requested_at")
+    assert [tuple(each) for each in states] == [
+        ("duplicate", False),
+        ("duplicate", False),
+        ("submitted", False),
+        ("pending", False),
+    ]
+    assert (texts(product, 3), product.cases()) == (["cie.duplicate", "cie.duplicate", "cie.created"], [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +27,7 @@ from tests.integration.travel_pay_filing import (
     plant,
     tried,
 )
-from tests.integration.travel_pay_steps import BEGIN, FIND, MILEAGE, SUBMIT
+from tests.integration.travel_pay_steps import BEGIN, CLAIMS_URL, FIND, MILEAGE, SUBMIT, traveling
 from tests.product import ADA, Product
 
 OWN = {"X-Requested-With": "XMLHttpRequest", "Origin": "http://localhost"}
@@ -94,6 +95,29 @@ def assert_held_with_what_was_done(*half: Filing) -> None:
         assert case.owner and (case.details["step"], case.details["ended"]) == (each.stands[1], "refused")
         assert [note["note"] for note in case.notes] == ["the person requested it again"]
         assert claim["id"] == each.row["claim_id"]
+
+
+def test_a_duplicate_is_the_answer_where_nothing_of_ours_was_lost(product: Product) -> None:
+    """Whether or not the appointment names the claim that is there, and whatever the status of ours still says."""
+
+    def says(operation: str, message: str) -> None:
+        body = json.dumps({"statusCode": 400, "message": message, "success": False, "data": None})
+        headers = {"Content-Type": "application/json"}
+        product.control.set("travel_pay", "answer", status=400, body=body, headers=headers, operation=operation)
+
+    says(BEGIN, "A claim has already been created for this appointment.")
+    at_claim = file(product, ADA)
+    product.work()
+    assert ending(at_claim) == duplicate_at("claim")
+    shown = traveling(product, ADA).read(f"{CLAIMS_URL}/{at_claim.id}")
+    assert (shown["claimStatus"], shown["recordMessage"]) == ("On file", WORDS["duplicate"])
+    product.control.clear("travel_pay")
+    at_submit = file(product, BEN)
+    come_to(product, "submit", at_submit)
+    says(SUBMIT, "This claim has already been submitted.")
+    product.work()
+    assert (at_submit.stands, at_submit.cases, at_submit.notifications) == (("submitted", "submit"), [], ["submitted"])
+    assert (product.outstanding(), command(product, "audit").exit_code) == (0, 0)
 
 
 # -- nothing was done, or not by us -------------------------------------------

@@ -79,6 +79,10 @@ def test_nobody_is_promised_nothing_for_another_appointment(product: Product) ->
     file(product, other)
     product.work()
     assert traveling(product, other).post("2031-03-05T09:30:00").status_code == 403
+    # A day later the account may have an ICN, but a human still has the claim that failed.
+    itf_steps.pass_time(product, hours=25)
+    assert traveling(product, other).post("2031-03-06T09:30:00").status_code == 403
+    product.work()
     assert (len(steps.rows(product)), product.cases()) == (1, ["refused"])
 
 

@@ -78,7 +78,17 @@ def test_both_endings_of_a_format_mean_the_same(ending: str) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"Dear VA,\r\nmy knee hurts.\r\n\x1a", VIRUS_LIKE, b"BMW repair, 2 pages", b"MZ is my initials", b"\x1b[1mbold"],
+    [
+        b"Dear VA,\r\nmy knee hurts.\r\n\x1a",
+        VIRUS_LIKE,
+        b"BMW repair, 2 pages",
+        b"MZ is my initials",
+        b"\x1b[1mbold",
+        b"<ada@example.com> wrote:\n> my knee",
+        b"<3 days of pain",
+        b"{see page 2}",
+        b"From: Ada\nTo: VA\n\nMIME-Version: 1.0 is what my mail says",
+    ],
 )
 def test_any_ascii_is_just_text(content: bytes) -> None:
     assert judged(content, "letter.txt") == FileType("txt", "text/plain")
@@ -142,6 +152,25 @@ def test_the_name_may_be_as_long_as_it_likes() -> None:
                 b"<head>",
                 b"<?xml version='1.0'?>",
                 b"<!-- saved -->",
+                b"\xef\xbb\xbf\n<a href='x'>",
+                b"<b>",
+                b"<br/>hello",
+                b"<span>y</span>",
+                b"<center>",
+                b"</p>",
+                b"<iframe src=x>",
+                b"<o:p>",
+            )
+        ),
+        (b"\n{\\rtf1 hello}", "letter.txt", "ends in .txt, but it is a rich text document. Please save it as a PDF"),
+        (b"\xef\xbb\xbf{\\rtf1 hello}", "letter.txt", "it is a rich text document. Please save it as a PDF"),
+        (b"%!PS-Adobe-3.0", "letter.txt", "it is a PostScript file. Please open it, print it to a PDF"),
+        (b"\x04\r\n%!PS-Adobe-3.0", "letter.txt", "it is a PostScript file. Please open it, print it to a PDF"),
+        *(
+            (headers + b"\r\n\r\n<html>", "letter.txt", "it is a saved web page or e-mail. Please open it, print it")
+            for headers in (
+                b"MIME-Version: 1.0\r\nContent-Type: multipart/related",
+                b"\nFrom: <Saved by Blink>\r\nSubject: My\r\n claim\r\nMime-version: 1.0",
             )
         ),
         ("Grüße".encode(), "letter.txt", "not plain ASCII"),

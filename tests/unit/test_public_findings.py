@@ -15,10 +15,12 @@ from flaskapp import clock
 from flaskapp.check_in.service import Identity
 from flaskapp.travel_claims.service import ClaimWork
 from flaskapp.travel_pay.reads import all_pages
+from flaskapp.travel_pay.shapes import appointment_item
 from flaskapp.upstreams import Upstreams
 from flaskapp.upstreams.btsss import BTSSSClient
 from flaskapp.upstreams.errors import Rejected, Unavailable
 from flaskapp.upstreams.transport.http import HTTP
+from flaskapp.upstreams.travel_pay.values import read_appointment
 from jobs.engine.spec import Call, EarlierWrites, Found
 from jobs.travel_claims import look_up_claim
 from sandbox.upstreams.cast import Appointment
@@ -37,6 +39,26 @@ def test_a_submitted_claim_need_not_name_its_status() -> None:
     with serving(whole(200, {"data": {"claimId": CLAIM_ID}})) as server:
         bench = Bench(server)
         bench.filing.submit_begun_claim(TRAVELER, CLAIM_ID, bench.before_write)
+
+
+@pytest.mark.parametrize(
+    ("station", "zone", "start"),
+    [
+        ("459", "Pacific/Honolulu", "2026-11-20T18:00:00Z"),
+        ("459GE", "Pacific/Guam", "2026-11-19T22:00:00Z"),
+        ("459GF", "Pacific/Pago_Pago", "2026-11-20T19:00:00Z"),
+        ("459GH", "Pacific/Saipan", "2026-11-19T22:00:00Z"),
+        ("459GA", None, None),
+        ("672GA", "America/St_Thomas", "2026-11-20T12:00:00Z"),
+        ("983GC", "America/Denver", "2026-11-20T15:00:00Z"),
+    ],
+)
+def test_the_clinics_of_the_pacific_have_clocks_of_their_own(station: str, zone: Any, start: Any) -> None:
+    """vets-website, the specs of `getTimezoneByFacilityId`: without `start` the page takes each visit for one to come,
+    and nobody in Guam, Pago Pago and Saipan can file."""
+    told = {"id": "1", "appointmentDateTime": "2026-11-20T08:00:00Z", "facilityId": station}
+    shown = appointment_item(read_appointment(told))["attributes"]
+    assert (shown["location"]["attributes"]["timezone"]["time_zone_id"], shown["start"]) == (zone, start)
 
 
 def test_a_search_need_not_say_how_many_there_are() -> None:

@@ -119,6 +119,7 @@ def sentences() -> dict[str, str]:
         travel_claims.UNCONFIRMED_WORDS: "claim",
         **{intent_to_file.WORDS[state]: "itf" for state in intent_to_file.VALID},
         intent_to_file.UNCHECKED_WORDS: "itf",
+        intent_to_file.USED_WORDS: "itf",
         **{form526.SUBMISSION_WORDS[state]: "form" for state in form526.SUBMISSION.states},
         form526.SUBMISSION_UNCONFIRMED: "form",
         **sentences_of_documents(),

@@ -7,6 +7,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+# Lists of uploads by their keys (contract: frontend 4.2). The page gathers them all in `attachments`; other clients may
+# not.
+UPLOADS = frozenset(
+    {
+        "attachments",
+        "form781_upload",
+        "form781a_upload",
+        "form8940_upload",
+        "form4192_upload",
+        "service_treatment_records_attachments",
+        "private_medical_record_attachments",
+        "additional_documents",
+        "unemployability_supporting_documents",
+        *(f"secondary_upload_sources{number}" for number in range(3)),
+        "separation_health_assessment_uploads",
+    }
+)
+
 
 @dataclass(frozen=True)
 class NamedFile:
@@ -18,23 +36,37 @@ class NamedFile:
 
 
 def named_files(form: dict[str, Any]) -> list[NamedFile]:
-    """Every file that the form names, each once. Where they stand in it is not confirmed (contract: frontend 4.2).
+    """Every file that the form names. Where they stand in it is not confirmed (contract: frontend 4.2).
 
-    An entry of `attachments` names one also without a code: an upload that did not end, or was refused. Whatever else
-    it says (`uploading`, `errorMessage`) does not count.
+    Each entry of a list of uploads names one, whatever it is: without a code its upload did not end, or was refused.
+    What else it says (`uploading`, `errorMessage`) does not count. Of one upload, by its guid, there is one file.
     """
-    attachments = form.get("attachments")
-    listed = [id(entry) for entry in attachments if isinstance(entry, dict)] if isinstance(attachments, list) else []
-    found: dict[str, NamedFile] = {}
-    for entry in objects_in(form):
-        code = code_of(entry)
-        if code or id(entry) in listed:
-            guid = guid_of(code)
-            # A guid has several spellings, and two documents of one file would keep the form from being recorded. Of
-            # entries without a code each is a file of its own.
-            key = str(guid) if guid is not None else code.lower() or f"entry {len(found)}"
-            found.setdefault(key, NamedFile(guid, doc_type_of(entry), name_of(entry)))
-    return list(found.values())
+    found = [named(entry) for entry in entries_in(form)]
+    # Two documents of one file would keep the form from being recorded; a guid has several spellings.
+    first = {each.guid: each for each in reversed(found)}
+    return [each for each in found if each.guid is None or each is first[each.guid]]
+
+
+def entries_in(value: Any, listed: bool = False) -> Iterator[Any]:
+    """The objects that have a code, wherever they stand, and all that stands in a list of uploads; in their order."""
+    if isinstance(value, dict):
+        if listed or code_of(value):
+            yield value
+        for key, item in value.items():
+            yield from entries_in(item, key in UPLOADS and bool(item))
+    elif isinstance(value, list) and value:
+        for item in value:
+            yield from entries_in(item, listed)
+    elif listed:
+        yield value
+
+
+def named(entry: Any) -> NamedFile:
+    """The file that an entry names; one that is no object can only be a name, or a code."""
+    if isinstance(entry, dict):
+        return NamedFile(guid_of(code_of(entry)), doc_type_of(entry), name_of(entry.get("name")))
+    guid = guid_of(entry.strip()) if isinstance(entry, str) else None
+    return NamedFile(guid, "", name_of(entry if guid is None else None))
 
 
 def code_of(entry: dict[str, Any]) -> str:
@@ -47,19 +79,8 @@ def doc_type_of(entry: dict[str, Any]) -> str:
     return str(given) if isinstance(given, str | int) and not isinstance(given, bool) else ""
 
 
-def name_of(entry: dict[str, Any]) -> str:
-    name = entry.get("name")
-    return name if isinstance(name, str) and name.strip() else "document"
-
-
-def objects_in(value: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(value, dict):
-        yield value
-        for item in value.values():
-            yield from objects_in(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from objects_in(item)
+def name_of(given: Any) -> str:
+    return given if isinstance(given, str) and given.strip() else "document"
 
 
 def guid_of(text: str) -> uuid.UUID | None:

@@ -122,10 +122,11 @@ OFTEN_SENT = (
     (b"{\\rtf", 0, "a rich text document", AS_PDF),
     (b"%!PS", 0, "a PostScript file", PRINT),
 )
-# How a text begins that programs show as a page; only its reader would see the marks.
-MARKUP = re.compile(
-    rb"(\xef\xbb\xbf)?\s*<(!--|(!doctype|\?xml|html|head|body|meta|title|script|style|table|div|p|svg)\b)", re.I
-)
+# How a text begins that programs show as something else; only its reader would see the marks. `<name@place>` is none.
+MARKUP = re.compile(rb"<([!?]|/?[a-z][a-z0-9:-]*[\s/>])", re.I)
+MAIL = re.compile(rb"^MIME-Version:", re.I | re.M)
+BLANK_LINE = re.compile(rb"\r?\n[ \t]*\r?\n")
+MARKS_OF_TEXTS = (b"{\\rtf", b"%!PS")
 
 
 def recognise(stream: BinaryIO, name: str, size: int) -> FileType:
@@ -200,8 +201,8 @@ def check_text(stream: BinaryIO, name: str, head: bytes) -> None:
             )
         named = f"This file's name ends in .{ending}, but it is" if ending in ENDINGS else "This file is"
         raise FileRefused(f"{named} {what or 'something else, or damaged'}.", to_do)
-    # Only these begin with letters that a text may not begin with.
-    if head.startswith(b"{\\rtf") or MARKUP.match(head):
+    begin = begin_of(head)
+    if begin.startswith(MARKS_OF_TEXTS) or MARKUP.match(begin) or is_mail(begin):
         raise FileRefused(f"This file's name ends in .txt, but it is {what}.", to_do)
     stream.seek(0)
     while piece := stream.read(PIECE):
@@ -211,11 +212,24 @@ def check_text(stream: BinaryIO, name: str, head: bytes) -> None:
             )
 
 
+def begin_of(head: bytes) -> bytes:
+    """Without what programs pass over at the beginning: a byte order mark, blanks, and the sign that ends a print."""
+    return head.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n\f\v\x04")
+
+
+def is_mail(begin: bytes) -> bool:
+    """Whether it has the headers of an e-mail, which browsers also write before a saved page."""
+    return MAIL.search(BLANK_LINE.split(begin, 1)[0]) is not None
+
+
 def called(head: bytes) -> tuple[str | None, str]:
     """What a file with this beginning is called, None where we do not know, and what its sender can do."""
-    if MARKUP.match(head):
+    begin = begin_of(head)
+    if MARKUP.match(begin):
         return "a web page", PRINT
+    if is_mail(begin):
+        return "a saved web page or e-mail", PRINT
     if OFFICE.match(head):
         return "a Word or Excel document", AS_PDF
-    known = ((what, to_do) for mark, at, what, to_do in OFTEN_SENT if head[at:].startswith(mark))
+    known = ((what, to_do) for mark, at, what, to_do in OFTEN_SENT if (head[at:] if at else begin).startswith(mark))
     return next(known, (None, PRINT))
