@@ -27,6 +27,8 @@ WITHIN = (
     "(CAST(:since AS timestamptz) IS NULL OR {ended} IS NULL OR {ended} >= :since)"
     " AND (CAST(:until AS timestamptz) IS NULL OR {ended} < :until)"
 )
+# Whose an account is: two accounts of one person give the same digest. The account itself, while nobody knows.
+PERSON_OF = "(SELECT COALESCE(a.icn_digest, a.id::text) FROM accounts a WHERE a.id = {account})"
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,8 @@ class States:
 
     `column` holds the state, `notification` the SQL of the kind of notification that the row says was due, `began` and
     `ended` the SQL of when it did, `watched` whether an upstream is due to be polled for it, and `account` the SQL of
-    the sign-in account that it is of, if it is of any.
+    the sign-in account that it is of, if it is of any. Without one, `digest` is the column with that of its person's
+    ICN. What is `about_another` subject, which its columns `subject_type` and `subject_id` name, is of the same person.
     """
 
     machine: StateMachine
@@ -169,6 +172,13 @@ class States:
     ended: str = "finished_at"
     watched: str = "false"
     account: str | None = None
+    digest: str | None = None
+    about_another: bool = False
+
+    @property
+    def person(self) -> str | None:
+        """The SQL of whose it is, as a digest or an id; None where it does not say."""
+        return PERSON_OF.format(account=self.account) if self.account is not None else self.digest
 
     @property
     def table(self) -> str:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Text, cast, exists, func, select
+from sqlalchemy import Text, cast, exists, func, select, text
 
 from flaskapp.accounts.models import Account
 from flaskapp.accounts.service import count_alone, is_nobody
 from flaskapp.cases.models import Case
 from flaskapp.cases.service import note_cases, open_case
-from flaskapp.current import settings
+from flaskapp.current import flows, settings
 from flaskapp.db import DbSession
 from flaskapp.flows import States, Subject
 from flaskapp.logs import detail_of_request
@@ -36,6 +36,22 @@ class TooManyOpen(Exception):
 def states_of(subject: Subject) -> States:
     assert subject.states is not None, f"{subject.name} has no states"
     return subject.states
+
+
+def person_of(session: DbSession, subject_type: str, subject_id: str) -> str | None:
+    """Whose the subject is, as a digest or an id that says nothing; None for what is nobody's, or several people's."""
+    subject = flows().subjects.get(subject_type)
+    states = subject.states if subject is not None else None
+    if states is None:
+        return None
+    wanted = "subject_type, subject_id" if states.about_another else states.person
+    if wanted is None:
+        return None
+    query = text(f"SELECT {wanted} FROM {states.table} WHERE id = CAST(:id AS uuid)")
+    found = session.execute(query, {"id": subject_id}).one_or_none()
+    if found is None:
+        return None
+    return person_of(session, *found) if states.about_another else found[0]
 
 
 def lock(session: DbSession, subject: Subject, subject_id: str) -> Any:

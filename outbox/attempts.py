@@ -74,6 +74,12 @@ CHARGED = text("""
         SELECT max(started_at) FROM outbox_attempts mine
          WHERE mine.message_id = :message_id AND mine.id < :attempt_id), :budget_from), false)
 """)
+# Whether an earlier try of the message came to nothing either, and the breaker neither opened nor stayed open for it.
+NO_OUTAGE = text("""
+    SELECT max(mine.started_at) > COALESCE((
+        SELECT GREATEST(b.opened_at, b.tripped_at) FROM outbox_breakers b WHERE b.upstream = :upstream), '-infinity')
+      FROM outbox_attempts mine WHERE mine.message_id = :message_id AND mine.id < :attempt_id
+""")
 
 POSTPONE = text("""
     UPDATE outbox_messages
@@ -163,11 +169,12 @@ def lock_message(db: Database, grant: Grant) -> bool:
     return db.execute(LOCK_MESSAGE, {"message_id": grant.message_id, "fence": grant.fence}).one_or_none() is not None
 
 
-def is_charged(db: Database, grant: Grant) -> bool:
+def is_charged(db: Database, grant: Grant, *, doubtful: bool = False) -> bool:
     """Whether this attempt counts against the retry schedule.
 
     It does if the upstream has answered another message since our previous attempt (or since the budget began), so an
-    outage charges nothing. Work without an upstream is always charged.
+    outage charges nothing. What it met may be `doubtful`, about this message alone: then it also counts if no outage
+    was noticed since the previous attempt. Work without an upstream is always charged.
     """
     values = {
         "upstream": grant.upstream,
@@ -175,7 +182,9 @@ def is_charged(db: Database, grant: Grant) -> bool:
         "attempt_id": grant.attempt_id,
         "budget_from": grant.budget_from,
     }
-    return grant.upstream is None or bool(db.execute(CHARGED, values).scalar_one())
+    if grant.upstream is None or db.execute(CHARGED, values).scalar_one():
+        return True
+    return doubtful and bool(db.execute(NO_OUTAGE, values).scalar_one())
 
 
 def finish(db: Database, attempt_id: int, ending: Ending, *, charged: bool = False, late: bool = False) -> None:

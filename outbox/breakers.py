@@ -14,6 +14,7 @@ Every function works in the caller's transaction and never commits. All duration
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
@@ -26,7 +27,10 @@ from outbox.statements import prepared
 from outbox.values import BreakerSettings, Caller, QueueSpec
 from outbox.write import WAKE_CHANNEL, Database, write_history
 
-UNANSWERED_TO_OPEN = 3
+# How many different people have to meet it, with no answer to anybody in between: no usable answer at all, or a refusal
+# of our key. From one alone it may be about this one.
+UNANSWERED_TO_OPEN, REFUSED_TO_OPEN = 3, 2
+LARGEST_ID = 2**62
 DEFAULTS = BreakerSettings()
 
 # The breakers that exist, and those that should.
@@ -98,7 +102,7 @@ TRIP = text("""
                open_until = GREATEST(open_until, outbox_now() + make_interval(secs => LEAST(
                    CAST(:cap AS float),
                    GREATEST(CAST(:retry_after AS float), :base * power(2, LEAST(trips, 12)))))),
-               trips = trips + 1, reason = :reason, unanswered = '{}',
+               trips = trips + 1, tripped_at = outbox_now(), reason = :reason, unanswered = '{}', refused = '{}',
                probe_message_id = COALESCE(probe_message_id, CAST(:message_id AS bigint)), probe_fence = NULL
          WHERE upstream = :upstream
            AND (closed_at IS NULL OR closed_at <= :started_at)
@@ -124,7 +128,7 @@ STAY_AWAY = text("""
 CLOSE = text("""
     WITH reset AS (
         UPDATE outbox_breakers
-           SET opened_at = NULL, open_until = NULL, reason = NULL, trips = 0, unanswered = '{}',
+           SET opened_at = NULL, open_until = NULL, reason = NULL, trips = 0, unanswered = '{}', refused = '{}',
                closed_at = CASE WHEN opened_at IS NULL THEN closed_at ELSE outbox_now() END,
                probe_message_id = NULL, probe_fence = NULL
          WHERE upstream = :upstream AND (opened_at IS NOT NULL OR unanswered <> '{}')
@@ -136,10 +140,20 @@ CLOSE = text("""
     RETURNING t.id
 """)
 
+# While it is open, only its probe counts. Who is refused is also among the unanswered, which every answer empties.
 NOTE_UNANSWERED = text("""
-    UPDATE outbox_breakers SET unanswered = array_append(array_remove(unanswered, :message_id), :message_id)
+    UPDATE outbox_breakers
+       SET unanswered = array_append(array_remove(unanswered, :who), :who),
+           refused = CASE WHEN :refused THEN array_append(array_remove(refused, :who), :who) ELSE refused END
      WHERE upstream = :upstream AND (closed_at IS NULL OR closed_at <= :started_at)
-    RETURNING cardinality(unanswered), probe_message_id, probe_fence
+       AND (opened_at IS NULL OR (probe_message_id, probe_fence) = (:message_id, :fence))
+    RETURNING opened_at IS NOT NULL AS is_probe, cardinality(unanswered) AS unanswered,
+              (SELECT count(*) FROM unnest(refused) each WHERE each = ANY(unanswered)) AS refused
+""")
+# The probe said nothing about the upstream: another may go at once.
+PASS_ON = text("""
+    UPDATE outbox_breakers SET open_until = outbox_now(), probe_fence = NULL
+     WHERE upstream = :upstream AND (probe_message_id, probe_fence) = (:message_id, :fence)
 """)
 
 # Trips and holds may overlap; time under both is taken away once. After a clock that was put back, one may end before
@@ -265,18 +279,38 @@ def note_answer(db: Database, caller: Caller) -> bool:
     return db.execute(CLOSE, values).one_or_none() is not None
 
 
-def note_unanswered(db: Database, caller: Caller, settings: BreakerSettings, retry_after: float | None = None) -> bool:
-    """Record a call that got no answer. True when this opened the breaker.
+def number_of(who: str) -> int:
+    """Somebody's number at a breaker: negative, so none that a message has, and made of a digest."""
+    digest = hashlib.blake2b(who.encode(), digest_size=8).digest()
+    return -1 - int.from_bytes(digest, "big") % LARGEST_ID
 
-    Outages mostly look like time-outs: three different messages in a row trip it, and a probe does so by itself.
+
+def note_unanswered(
+    db: Database,
+    caller: Caller,
+    settings: BreakerSettings,
+    retry_after: float | None = None,
+    *,
+    person: str | None = None,
+    refused: bool = False,
+) -> bool:
+    """Record a call that got no usable answer. True when this opened the breaker.
+
+    `person` is whom the call was for, as a digest or an id: the same one counts once, however often and with however
+    much work, since it may be about this one alone. What is for nobody counts by itself. With no answer to anybody in
+    between, three open the breaker; where our key was `refused`, two. A probe closes nothing by it, and lets another
+    go at once; after three of these, or two, the breaker stays open for longer.
     """
-    values = {"upstream": caller.upstream, "message_id": caller.message_id, "started_at": caller.started_at}
+    who = number_of(person) if person is not None else caller.message_id
+    probe = {"upstream": caller.upstream, "message_id": caller.message_id, "fence": caller.fence}
+    values = {**probe, "who": who, "refused": refused, "started_at": caller.started_at}
     row = db.execute(NOTE_UNANSWERED, values).one_or_none()
-    if row is None:
-        return False
-    is_probe = (row.probe_message_id, row.probe_fence) == (caller.message_id, caller.fence)
-    if row.cardinality >= UNANSWERED_TO_OPEN or is_probe:
+    if row is not None and row.refused >= REFUSED_TO_OPEN:
+        return trip(db, caller, "unauthorized", settings, retry_after)
+    if row is not None and row.unanswered >= UNANSWERED_TO_OPEN:
         return trip(db, caller, "unanswered", settings, retry_after)
+    if row is not None and row.is_probe:
+        db.execute(PASS_ON, probe)
     stay_away(db, caller, settings, retry_after)
     return False
 

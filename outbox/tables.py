@@ -206,6 +206,8 @@ breakers = Table(
     Column("probe_message_id", BigInteger),
     Column("probe_fence", BigInteger),
     Column("unanswered", ARRAY(BigInteger), nullable=False, server_default=text("'{}'")),
+    Column("refused", ARRAY(BigInteger), nullable=False, server_default=text("'{}'")),
+    Column("tripped_at", Timestamp),
     Column("concurrency_limit", Integer, nullable=False),
     CheckConstraint("(opened_at IS NULL) = (open_until IS NULL)", name="open_has_end"),
     CheckConstraint("concurrency_limit > 0", name="limit"),

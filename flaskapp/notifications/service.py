@@ -418,6 +418,7 @@ NOTIFICATION_SUBJECT = Subject(
         notification="CAST(NULL AS text)",
         began="created_at",
         ended="COALESCE(finished_at, sent_at)",
+        about_another=True,
     ),
     event="notification",
     enqueue=enqueue_sending,

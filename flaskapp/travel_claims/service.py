@@ -267,7 +267,7 @@ def enqueue_filing(session: DbSession, claim: TravelClaim) -> None:
 CLAIM = Subject(
     SUBJECT,
     case_owner=lambda config: config.case_owner_travel_claim,
-    states=States(TRAVEL_CLAIM, TravelClaim),
+    states=States(TRAVEL_CLAIM, TravelClaim, digest="person_digest"),
     event="travel_claim",
     enqueue=enqueue_filing,
     compose=compose_about_claim,

@@ -21,9 +21,12 @@ NO_ANSWER = "NO_ANSWER"
 # What we do not know of a person, and cannot go on without. Cases name it.
 NO_ICN, NO_EMAIL = "NO_ICN", "NO_EMAIL"
 
-# What is reported to a breaker: the upstream answers; it left a call without an answer, which counts once several
-# calls report it; its answer cannot be used, which may be about this call alone; it cannot answer.
-ALIVE, SILENT, DOUBTFUL, FAILING = "alive", "silent", "doubtful", "failing"
+# What is reported to a breaker: the upstream answers; it left a call without an answer; its answer cannot be used; it
+# refused our key in a call for somebody; it cannot answer. The three in the middle may be about one person: they count
+# once several people meet them.
+ALIVE, SILENT, DOUBTFUL, REFUSED, FAILING = "alive", "silent", "doubtful", "refused", "failing"
+# Their requests hold our own key and nothing else, so their answers are about nobody.
+TOKEN_SERVICES = frozenset({"veis", "lighthouse_auth", "lighthouse_documents_auth"})
 
 
 class UpstreamError(Exception):
@@ -79,19 +82,22 @@ class Unanswered(UpstreamError):
 
 
 def breaker_signal(error: UpstreamError, *, hurried: bool = False) -> str:
-    """`ALIVE`, `SILENT`, `DOUBTFUL` or `FAILING`: what a failed call says about its upstream, whoever made the call.
+    """One of the five above: what a failed call says about its upstream, whoever made the call.
 
     A synchronous call was `hurried`: it gave up sooner than a job's, and that says less. If one person's
     record or token is not accepted, upstream answered, and nobody else is concerned. The same is true of a success
     that we cannot read, and of a conflict. Any other answer that we cannot use may be about one id, one person or one
-    body. Only 503 says that upstream is down, and our own keys are refused to everybody alike.
+    body; so may a 401 or 403, whatever it says. Only 503 says that upstream is down. A token service that refuses our
+    key, or whose answer cannot be used, keeps everybody out.
     """
     if isinstance(error, Rejected | Duplicate) or error.code in (TOO_LARGE, PERSON_TOKEN_REFUSED):
         return ALIVE
     if isinstance(error, Unanswered) or (hurried and error.timed_out):
         return SILENT
     status = error.http_status
-    if status is None or isinstance(error, Throttled | Unauthorized) or status == 503:
+    if error.upstream in TOKEN_SERVICES or status is None or isinstance(error, Throttled) or status == 503:
         return FAILING
+    if isinstance(error, Unauthorized):
+        return REFUSED if status in (401, 403) else FAILING
     readable = status == 409 or (status < 400 and error.code != NO_ANSWER)
     return ALIVE if readable else DOUBTFUL

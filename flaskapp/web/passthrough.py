@@ -18,14 +18,17 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from flask import Flask, current_app
+from sqlalchemy import text
 
 from flaskapp.config import Config
 from flaskapp.current import breaker_settings, flows, settings
-from flaskapp.db import db, transaction
+from flaskapp.db import DbSession, db, transaction
+from flaskapp.flows import PERSON_OF
 from flaskapp.upstreams.errors import (
     ALIVE,
     DOUBTFUL,
     FAILING,
+    REFUSED,
     SILENT,
     TOO_LARGE,
     Rejected,
@@ -43,6 +46,7 @@ from outbox import sync_calls
 log = logging.getLogger("flaskapp.web.passthrough")
 
 T = TypeVar("T")
+WHOSE = text(f"SELECT {PERSON_OF.format(account='CAST(:account AS uuid)')}")
 # Drawn for each refusal: who is refused together must not come again together.
 FULL_RETRY_SECONDS = (2, 6)
 # With less time left than this, a second try is not worth making.
@@ -149,14 +153,18 @@ def enter(upstream: str, seconds: float, caller: str) -> sync_calls.SyncCall:
 
 
 def report_to_breaker(sync_call: sync_calls.SyncCall, error: UpstreamError | None) -> None:
-    """Report what this outcome says about the upstream itself, by the same rules as for jobs."""
+    """Report what this outcome says about the upstream itself, by the same rules as for jobs. The call is for an
+    account."""
     if error is None and not sync_call.troubled:
         return
     patience = breaker_settings(settings())
     signal = ALIVE if error is None else breaker_signal(error, hurried=True)
     with transaction() as session:
-        if error is not None and signal in (SILENT, DOUBTFUL):
-            changed = sync_calls.note_silence(session, sync_call, patience, error.retry_after)
+        if error is not None and signal in (SILENT, DOUBTFUL, REFUSED):
+            person, refused = person_of(session, sync_call.caller), signal == REFUSED
+            changed = sync_calls.note_silence(
+                session, sync_call, patience, error.retry_after, person=person, refused=refused
+            )
         elif error is not None and signal == FAILING:
             reason = type(error).__name__.lower()
             changed = sync_calls.note_failure(session, sync_call, reason, patience, error.retry_after)
@@ -166,6 +174,12 @@ def report_to_breaker(sync_call: sync_calls.SyncCall, error: UpstreamError | Non
     if changed:
         event = "breaker.closed" if signal == ALIVE else "breaker.opened"
         log.warning("breaker moved", extra={"event": event, "upstream": sync_call.upstream})
+
+
+def person_of(session: DbSession, account_id: str) -> str | None:
+    """Whose the account is, as a digest or an id; None for an account that nobody has used."""
+    person: str | None = session.execute(WHOSE, {"account": account_id}).scalar_one()
+    return person
 
 
 def problem_of(upstream: str, error: UpstreamError) -> Problem:

@@ -24,13 +24,14 @@ from flaskapp.current import breaker_settings
 from flaskapp.db import DbSession, db, is_outage, is_passing, transaction
 from flaskapp.keys.checks import find_missing, recorded
 from flaskapp.statemachine import Conflict
+from flaskapp.subjects import person_of
 from flaskapp.upstreams.errors import (
     ALIVE,
     DOUBTFUL,
     FAILING,
     NO_EMAIL,
     NO_ICN,
-    SILENT,
+    REFUSED,
     Duplicate,
     UpstreamError,
     breaker_signal,
@@ -39,7 +40,7 @@ from jobs.engine.asking import for_request_of
 from jobs.engine.outcome import Outcome
 from jobs.engine.retry import SECOND_LOOK_SECONDS, jittered, look_up_delay
 from jobs.engine.spec import JobSpec, check_nothing
-from outbox import Ending, Grant, attempts, away, breakers, messages, parked, restores, write_history
+from outbox import BreakerSettings, Ending, Grant, attempts, away, breakers, messages, parked, restores, write_history
 
 log = logging.getLogger("jobs.engine.settle")
 
@@ -284,7 +285,7 @@ def leave_to_human(
         return
     details = {"message": grant.message_id, "attempt": grant.attempt_id, **found}
     spec.give_up(session, grant.subject_id, kind, details)
-    charged = attempts.is_charged(session, grant)
+    charged = is_charged(session, grant, outcome)
     attempts.finish(session, grant.attempt_id, ending(spec, outcome, status), charged=charged)
     fence = parked.draw_fence()
     attempts.park(session, grant, reason_of(kind, outcome), new_fence=fence, charged=charged, unresolved_why=why)
@@ -307,7 +308,7 @@ def retry(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> 
         return keep_unresolved(session, spec, grant, outcome)
     if is_spent(session, spec, grant):
         return leave_to_human(session, spec, grant, outcome, "exhausted", status="expired")
-    charged = attempts.is_charged(session, grant)
+    charged = is_charged(session, grant, outcome)
     attempts.finish(session, grant.attempt_id, ending(spec, outcome), charged=charged)
     delay = spec.schedule.delay(grant.charged_attempts)
     return attempts.postpone(session, grant, jittered(delay, scale()), charged=charged)
@@ -346,7 +347,7 @@ def look_up_first(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outc
     if is_spent(session, spec, grant):
         status = "unknown" if outcome.kind == "unknown" else "expired"
         return leave_to_human(session, spec, grant, outcome, "may_exist_upstream", status=status, why=why)
-    charged = attempts.is_charged(session, grant)
+    charged = is_charged(session, grant, outcome)
     attempts.finish(session, grant.attempt_id, ending(spec, outcome), charged=charged)
     delay = 0.0 if why == "duplicate" else jittered(look_up_delay(0), scale())
     return attempts.postpone(session, grant, delay, charged=charged, unresolved_why=why)
@@ -402,6 +403,16 @@ def is_spent(session: DbSession, spec: JobSpec, grant: Grant) -> bool:
     return breakers.closed_seconds(session, grant.upstream, grant.budget_from) >= spec.schedule.budget_seconds
 
 
+def is_charged(session: DbSession, grant: Grant, outcome: Outcome) -> bool:
+    return attempts.is_charged(session, grant, doubtful=signal_of(outcome) in (DOUBTFUL, REFUSED))
+
+
+def signal_of(outcome: Outcome) -> str | None:
+    """What the error of this outcome says about its upstream; None where the upstream had no part in it."""
+    error = outcome.error
+    return breaker_signal(error) if isinstance(error, UpstreamError) and error.from_upstream else None
+
+
 def report_to_breaker(session: DbSession, grant: Grant, outcome: Outcome, *, troubled: bool = True) -> None:
     """Report to the breaker what this outcome says about the upstream. The breaker comes last in the lock order.
 
@@ -410,20 +421,27 @@ def report_to_breaker(session: DbSession, grant: Grant, outcome: Outcome, *, tro
     if grant.upstream is None:
         return
     settings = breaker_settings(current_app.extensions["config"])
-    error = outcome.error if isinstance(outcome.error, UpstreamError) and outcome.error.from_upstream else None
-    signal = breaker_signal(error) if error is not None else None
+    signal, error = signal_of(outcome), outcome.error
     if signal == ALIVE or (outcome.answered and grant.purpose != "give_up"):
         changed, event = troubled and breakers.note_answer(session, grant), "breaker.closed"
-    elif error is not None and (signal == SILENT or (signal == DOUBTFUL and attempts.is_charged(session, grant))):
-        # Others were answered since our last try: what cannot be used may be about this message alone.
-        changed, event = breakers.note_unanswered(session, grant, settings, error.retry_after), "breaker.opened"
-    elif error is not None and signal in (DOUBTFUL, FAILING):
-        reason = type(error).__name__.lower()
-        changed, event = breakers.trip(session, grant, reason, settings, error.retry_after), "breaker.opened"
-    else:
+    elif not isinstance(error, UpstreamError) or signal is None:
         return
+    else:
+        changed, event = report_failure(session, grant, error, signal, settings), "breaker.opened"
     if changed:
         log.warning("breaker moved", extra={"event": event, "upstream": grant.upstream, "why": outcome.kind})
+
+
+def report_failure(
+    session: DbSession, grant: Grant, error: UpstreamError, signal: str, settings: BreakerSettings
+) -> bool:
+    """True when this opened the breaker. What may be about one person counts once for each."""
+    person = person_of(session, grant.subject_type, grant.subject_id) if signal != FAILING else None
+    # A key that is refused in a call for nobody is refused to everybody.
+    if signal == FAILING or (signal == REFUSED and person is None):
+        return breakers.trip(session, grant, type(error).__name__.lower(), settings, error.retry_after)
+    refused = signal == REFUSED
+    return breakers.note_unanswered(session, grant, settings, error.retry_after, person=person, refused=refused)
 
 
 def settle_late(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:

@@ -12,6 +12,7 @@ import pytest
 from flaskapp import clock
 from jobs.engine import runner
 from jobs.travel_claims import SUBMIT as FILE
+from sandbox.upstreams.cast import DEFAULT_CAST
 from tests.integration.itf_steps import pass_time
 from tests.integration.steps import call, file_claim, publish, reconfigure, take
 from tests.product import Product
@@ -103,8 +104,8 @@ def test_unanswered_writes_with_a_retry_after_open_the_breaker_until_then(produc
     """A write answered with 503 may have happened, and one says little; its header counts when the breaker opens."""
     reconfigure(product, breaker_open_seconds=15.0, breaker_cap_seconds=CAP_SECONDS)
     product.control.set("btsss", "status", status=503, retry_after="120", operation=SUBMIT)
-    for day in ("2031-03-01", "2031-03-02", "2031-03-03"):
-        file_claim(product, date=day)
+    for veteran in DEFAULT_CAST[:3]:
+        file_claim(product, veteran)
     began = time.monotonic()
     run_one(product)
     left = seconds_open(product)
@@ -120,15 +121,26 @@ STRANGERS = [
 
 
 @pytest.mark.parametrize(("status", "body"), STRANGERS)
-def test_a_lone_claim_answered_by_a_stranger_opens_the_breaker_and_is_filed_later(
+def test_claims_answered_by_a_stranger_open_the_breaker_once_three_people_met_it_and_are_filed_later(
     product: Product, status: int, body: str
 ) -> None:
-    product.control.set("btsss", "answer", status=status, body=body, operation=SUBMIT, times=1)
-    claim = file_claim(product)
+    reconfigure(product, breaker_open_seconds=15.0, breaker_cap_seconds=CAP_SECONDS)
+    product.control.set("btsss", "answer", status=status, body=body, operation=SUBMIT)
+    claims = [file_claim(product), file_claim(product, date="2031-06-01"), file_claim(product, date="2031-06-02")]
+    for _ in range(3):
+        run_one(product)
+        assert is_closed(product)
+        pass_time(product, hours=1)
+    # A lone one comes back less and less often, as long as nothing shows an outage.
+    assert product.value("SELECT min(charged_attempts) FROM outbox_messages") == 2
+    claims += [file_claim(product, veteran) for veteran in DEFAULT_CAST[1:3]]
     run_one(product)
     assert not is_closed(product)
+    product.control.clear("btsss")
+    pass_time(product, hours=1)
     product.work()
-    assert (claim.state["state"], len(product.filed()), product.cases()) == ("submitted", 1, [])
+    assert {claim.state["state"] for claim in claims} == {"submitted"}
+    assert (len(product.filed()), product.cases()) == (5, [])
 
 
 def test_a_claim_answered_by_a_stranger_while_others_are_filed_opens_no_breaker(product: Product) -> None:

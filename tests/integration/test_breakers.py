@@ -158,14 +158,52 @@ def test_a_probe_that_fails_opens_the_breaker_for_longer(ledger: Ledger, retry_a
         assert open_for(ledger) == seconds
 
 
-def test_one_unanswered_probe_keeps_the_breaker_open(ledger: Ledger) -> None:
-    trip_breaker(ledger)
-    ledger.pass_time(11)
+def probe_in_vain(ledger: Ledger, person: str | None = None) -> int:
+    """Let a probe go that gets no usable answer, and is due again in a minute; returns which message it was."""
     ((message_id, fence),) = ledger.publish()
     grant = ledger.grant(message_id, fence)
     assert grant is not None
-    stay_silent(ledger, grant)
-    assert open_for(ledger) == 20
+    ledger.again(grant, OUTAGE, delay=60.0)
+    with ledger.engine.begin() as db:
+        assert not breakers.note_unanswered(db, grant, SETTINGS, person=person)
+    return message_id
+
+
+def test_a_probe_without_a_usable_answer_is_passed_on_until_three_met_it(ledger: Ledger) -> None:
+    trip_breaker(ledger)
+    for _ in range(3):
+        ledger.add()
+    ledger.pass_time(11)
+    probes = {probe_in_vain(ledger) for _ in range(3)}
+    assert (len(probes), open_for(ledger), ledger.breaker()["trips"]) == (3, 20, 2)
+
+
+def test_what_one_person_meets_as_the_probe_keeps_nobody_out(ledger: Ledger) -> None:
+    trip_breaker(ledger)
+    for _ in range(4):
+        ledger.add()
+    other = ledger.add(deadline=9000.0)
+    ledger.pass_time(11)
+    for _ in range(5):
+        assert probe_in_vain(ledger, "ada") != other
+    ((message_id, fence),) = ledger.publish()
+    grant = ledger.grant(message_id, fence)
+    assert grant is not None and message_id == other
+    assert answer(ledger, grant)
+
+
+def test_one_person_counts_once_with_however_much_work(ledger: Ledger) -> None:
+    def meets(person: str, refused: bool = False) -> bool:
+        grant = ledger.start()
+        ledger.again(grant, OUTAGE, delay=60.0)
+        with ledger.engine.begin() as db:
+            return breakers.note_unanswered(db, grant, SETTINGS, person=person, refused=refused)
+
+    assert not any(meets("ada", refused) for refused in (True, False) * 2)
+    assert not meets("ben")
+    answer(ledger, ledger.start())
+    assert [meets(person) for person in ("ada", "ben", "ada", "carla")] == [False, False, False, True]
+    assert "ada" not in str(ledger.breaker())
 
 
 def test_the_next_probe_is_another_message(ledger: Ledger) -> None:

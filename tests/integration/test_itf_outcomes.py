@@ -260,6 +260,23 @@ def test_a_rate_limit_opens_the_breaker_for_as_long_as_it_says_and_charges_nobod
     assert creates(product) == 3
 
 
+def test_a_403_for_one_person_at_every_try_keeps_nobody_else_waiting(product: Product) -> None:
+    reconfigure(product, breaker_open_seconds=60.0, breaker_cap_seconds=900.0)
+    (refused,) = people(product, 1)
+    body = '{"errors":[{"title":"Forbidden","detail":"Forbidden","code":"403","status":"403"}]}'
+    fault = {"status": 403, "body": body, "headers": {"Content-Type": "application/json"}}
+    product.control.set("lighthouse", "answer", operation=f"/veterans/{ADA.icn}/", **fault)
+    refused.ask()
+    for count in (1, 2, 3):
+        product.work(until=lambda count=count: has_tried(product, [refused], count))
+        assert product.value("SELECT count(*) FROM outbox_breaker_trips") == 0
+        pass_time(product, hours=1)
+    other = sign_in(product, DEFAULT_CAST[1])
+    other.ask()
+    product.work(until=lambda: row_of(product, other)["state"] == "confirmed")
+    assert row_of(product, refused)["state"] == "pending"
+
+
 def test_a_doubtful_read_creates_nothing(product: Product) -> None:
     """In particular a 404 that is not worded as the API's own."""
     (person,) = people(product, 1)

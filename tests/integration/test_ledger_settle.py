@@ -15,6 +15,7 @@ from jobs.engine import runner, settle
 from jobs.engine.outcome import Outcome
 from jobs.engine.runner import WriteGuard
 from outbox import breakers
+from sandbox.upstreams.cast import DEFAULT_CAST
 from tests.integration.steps import LATER_THAN_EVER, SUBMIT, RequestedClaim, call, file_claim, lose, take
 from tests.product import Product
 
@@ -95,7 +96,7 @@ def test_a_late_acceptance_does_not_hide_an_outage_from_the_breaker(product: Pro
         ("duplicate", True),
         ("unavailable", False),
         ("throttled", False),
-        ("our token", False),
+        ("our token", True),
         ("unanswered", True),
         ("timed out", False),
         ("unreadable", True),
@@ -110,12 +111,23 @@ def test_each_outcome_reports_its_meaning_to_the_breaker(product: Product, endin
 
 
 @pytest.mark.parametrize(("ending", "is_closed"), [("unanswered", False), ("unreadable", True), ("one's token", True)])
-def test_three_unanswered_claims_open_the_breaker_and_three_bad_records_do_not(
+def test_three_peoples_unanswered_claims_open_the_breaker_and_three_bad_records_do_not(
     product: Product, ending: str, is_closed: bool
 ) -> None:
     for day in ("2031-05-04", "2031-05-05", "2031-05-06"):
         runner.finish(SUBMIT, take(product, file_claim(product, date=day)), OUTCOMES[ending])
+    assert product.value(CLOSED) is True
+    for veteran in DEFAULT_CAST[1:3]:
+        runner.finish(SUBMIT, take(product, file_claim(product, veteran)), OUTCOMES[ending])
     assert product.value(CLOSED) is is_closed
+
+
+def test_our_token_is_refused_once_two_people_met_it(product: Product) -> None:
+    for day in ("2031-05-04", "2031-05-05"):
+        runner.finish(SUBMIT, take(product, file_claim(product, date=day)), OUTCOMES["our token"])
+    assert product.value(CLOSED) is True
+    runner.finish(SUBMIT, take(product, file_claim(product, DEFAULT_CAST[1])), OUTCOMES["our token"])
+    assert product.value("SELECT reason FROM outbox_breakers WHERE upstream = 'btsss'") == "unauthorized"
 
 
 def make_a_probe_due(product: Product) -> None:

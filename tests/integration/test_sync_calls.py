@@ -169,11 +169,37 @@ def test_unanswered_calls_and_unanswered_messages_are_counted_together(ledger: L
     assert stay_silent(ledger, enter(ledger))
 
 
-def test_one_unanswered_probe_keeps_the_breaker_open(ledger: Ledger) -> None:
+def may_enter(ledger: Ledger, caller: str) -> bool:
+    """Whether this caller may enter; it gets no usable answer then."""
+    try:
+        stay_silent(ledger, enter(ledger, caller=caller))
+    except BreakerOpen:
+        return False
+    return True
+
+
+def test_a_probe_without_a_usable_answer_is_passed_on_to_somebody_else(ledger: Ledger) -> None:
     fail(ledger, enter(ledger))
     ledger.pass_time(11)
-    stay_silent(ledger, enter(ledger))
-    assert refused_for(ledger) == 20
+    assert [may_enter(ledger, who) for who in ("ada", "ada", "ben", "ben", "ada", "ada")] == [True, False] * 3
+    assert (ledger.breaker()["trips"], may_enter(ledger, "carla"), refused_for(ledger)) == (1, True, 20)
+    ledger.pass_time(21)
+    assert [may_enter(ledger, "ada"), may_enter(ledger, "ada")] == [True, False]
+    # Nobody else came.
+    ledger.pass_time(CALL_SECONDS)
+    assert answer(ledger, enter(ledger, caller="ada"))
+
+
+def test_two_people_for_whom_our_key_is_refused_open_it_and_one_does_not(ledger: Ledger) -> None:
+    def refuse(caller: str) -> bool:
+        sync_call = enter(ledger, caller=caller)
+        with ledger.engine.begin() as db:
+            return sync_calls.note_silence(db, sync_call, SETTINGS, refused=True)
+
+    assert [refuse("ada"), refuse("ada"), stay_silent(ledger, enter(ledger, caller="ben"))] == [False] * 3
+    answer(ledger, enter(ledger))
+    assert [refuse("ada"), refuse("ada"), refuse("ben")] == [False, False, True]
+    assert ledger.breaker()["reason"] == "unauthorized"
 
 
 def test_a_messages_probe_and_a_callers_probe_never_run_at_once(ledger: Ledger) -> None:

@@ -12,11 +12,13 @@ from flaskapp.web.passthrough import Bulkhead, enter, report_to_breaker
 from sandbox.upstreams.cast import DEFAULT_CAST
 from tests.integration.itf_steps import pass_time
 from tests.integration.steps import publish, reconfigure
+from tests.integration.travel_pay_filing import come_to, file
 from tests.integration.travel_pay_reading import APPOINTMENTS_URL, CONTACTS_URL, LIST, mend, reads, refusal
-from tests.integration.travel_pay_steps import CLAIMS_URL, FIND, Traveling, received, traveling
+from tests.integration.travel_pay_steps import CLAIMS_URL, FIND, SUBMIT, Traveling, received, traveling
 from tests.product import Product, eventually
 
 OPEN_SECONDS = 60
+JSON = {"Content-Type": "application/json"}
 MANY = DEFAULT_CAST[:3]
 
 
@@ -160,6 +162,60 @@ def test_one_person_who_never_gets_a_usable_answer_shuts_the_door_for_nobody(
     for each in (first, second, third):
         refusal(each.get(CLAIMS_URL))
     assert refusal(first.get(APPOINTMENTS_URL))[0] == 503
+
+
+@pytest.mark.parametrize("body", ['{"error":"invalid_token","error_description":"expired"}', "{}"])
+def test_one_person_whose_token_is_refused_shuts_the_door_for_nobody_and_two_show_that_it_is_ours(
+    product: Product, body: str
+) -> None:
+    reconfigure(product, breaker_open_seconds=OPEN_SECONDS, breaker_cap_seconds=900)
+    first, second, third = (traveling(product, veteran) for veteran in MANY)
+    invented = f"{CLAIMS_URL}/0c4f6d1e-0000-4000-8000-0000000000aa"
+    refused = {"status": 401, "body": body, "headers": JSON}
+    product.control.set("travel_pay", "answer", operation="GET /api/v3/claims/0c4f6d1e", **refused)
+    for _ in range(2):
+        assert refusal(first.get(invented))[0] == 503
+        assert first.get(CLAIMS_URL).status_code == 200
+    assert refusal(first.get(invented))[0] == 503
+    assert second.get(CLAIMS_URL).status_code == 200
+    product.control.set("travel_pay", "answer", operation=LIST, **refused)
+    assert {refusal(each.get(CLAIMS_URL))[0] for each in (first, second)} == {503}
+    product.control.clear("travel_pay")
+    assert (is_open(product), refusal(third.get(CLAIMS_URL))[0]) == (True, 503)
+
+
+def test_one_persons_claims_that_are_always_answered_by_a_stranger_open_it_for_nobody(product: Product) -> None:
+    """Not by their retries, not as the probe, and not by being three."""
+    other = traveling(product, MANY[1])
+    claims = [file(product, MANY[0], f"2031-03-0{day}T09:30:00") for day in (1, 2, 3)]
+    come_to(product, "submit", *claims)
+    reconfigure(product, breaker_open_seconds=OPEN_SECONDS, breaker_cap_seconds=900)
+    product.control.set("travel_pay", "answer", status=404, body="{}", headers=JSON, operation=SUBMIT)
+    for _ in range(3):
+        before = received(product, SUBMIT)
+        publish(product)
+        product.run_queued()
+        assert (received(product, SUBMIT) - before, is_open(product)) == (3, False)
+        pass_time(product, hours=1)
+    assert other.get(CLAIMS_URL).status_code == 200
+    product.control.set("travel_pay", "status", status=503, operation=LIST, times=1)
+    assert refusal(other.get(CLAIMS_URL))[0] == 503
+    pass_time(product, hours=2)
+    for tried in (1, 2, 3):
+        before = received(product, SUBMIT)
+        publish(product)
+        product.run_queued()
+        assert (received(product, SUBMIT) - before, is_open(product)) == (1, True), tried
+    assert other.get(CLAIMS_URL).status_code == 200
+    assert not is_open(product)
+    product.control.clear("travel_pay")
+    pass_time(product, hours=2)
+    product.work()
+    assert [each.stands[0] for each in claims] == ["submitted"] * 3
+
+
+def is_open(product: Product) -> bool:
+    return bool(product.value("SELECT opened_at IS NOT NULL FROM outbox_breakers WHERE upstream = 'travel_pay'"))
 
 
 def test_va_profile_has_a_breaker_of_its_own(product: Product) -> None:
