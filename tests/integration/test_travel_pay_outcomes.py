@@ -65,13 +65,16 @@ REFUSED = {
 
 
 def test_duplicates_and_refusals_end_as_such_at_each_step(product: Product) -> None:
+    product.control.set("travel_pay", "status", status=400, operation=FIND, times=1)
+    at_appointment = file(product, ELENA)
+    product.work(until=lambda: at_appointment.stands[0] == "failed")
     product.control.set("travel_pay", "status", status=400, operation=SUBMIT)
     at_submit = file(product, BEN)
     come_to(product, "submit", at_submit)
     product.control.set("travel_pay", "status", status=400, operation=MILEAGE)
     before = plant(product, ADA)
     found, meanwhile, at_expense = file(product, ADA), file(product, CARLA), file(product, DOV)
-    at_appointment, at_claim = file(product, ELENA, facilityStationNumber="999"), file(product, JONAS)
+    at_claim = file(product, JONAS)
     come_to(product, "claim", meanwhile)
     since = plant(product, CARLA)
     product.work()
