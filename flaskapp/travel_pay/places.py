@@ -1,7 +1,7 @@
 """Station numbers and their time zones: Travel Pay names a facility, but never its zone (contract: travel 5.3).
 
-The table has what VA's own clients use (contract: frontend 5.2, and vets-website's specs of `getTimezoneByFacilityId`),
-by whole station number or by its first three digits.
+The table has what VA's own clients use (contract: frontend 5.2), by whole station number or by its first three digits.
+Those with letters are in the specs of vets-website's `getTimezoneByFacilityId`.
 A station that is not in it has no zone here, and its appointments no instant: a guess could be hours off.
 """
 

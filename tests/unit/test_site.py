@@ -64,6 +64,7 @@ def made_of_parts() -> set[str]:
         shapes.RECEIVED,
         shapes.NOT_FILED,
         shapes.NOT_CONFIRMED,
+        shapes.ON_FILE,
     }
     parts = {
         "said": {*said, "contacts.agree", "contacts.differ", *(f"problem.{name}" for name in SESSION_PROBLEMS)},
