@@ -62,7 +62,7 @@ def be_refused_while_quoting(product: Product, probe: Veteran, quoting: str) -> 
     """Refused once by Travel Pay, for a claim that is begun, and once by STS, for a person who needs a token."""
     config = product.app.extensions["config"]
     come_to(product, "expense", file(product, probe, FOURTH, **FORM))
-    refusal = {"success": False, "statusCode": 400, "message": quoting, "data": None}
+    refusal = {"success": False, "statusCode": 400, "message": f"Invalid appointment: {quoting}", "data": None}
     with serving(whole(400, refusal)) as server:
         reconfigure(product, travel_pay_base_url=server.url)
         product.work()
