@@ -45,7 +45,8 @@ def opened(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
     yield page
     context.close()
     # A page that says no is shown, and the browser mentions its status.
-    assert [words for words in said if not words.startswith("Failed to load resource")] == []
+    complaints = [words for words in said if not words.startswith("Failed to load resource")]
+    assert not complaints, complaints
 
 
 def check_at(page: Page, width: int, rules: dict[str, Any], name: object) -> None:

@@ -198,7 +198,7 @@ def test_a_date_that_counts_and_a_form_whose_documents_are_followed(story: Story
     story.sees("said.document.done")
     story.gets(person, "Your claim number: ")
     story.follow("nav.mine")
-    story.sees("said.form.accepted", "said.itf.confirmed", "said.document.done")
+    story.sees("said.form.accepted", "said.itf.used", "said.document.done")
     story.check()
 
 

@@ -44,7 +44,13 @@ def test_a_message_is_shown_with_its_attempts_and_the_history_of_its_subject(pro
     claim = refused(product)
     number = str(claim.message["id"])
     shown = command(product, "outbox", "show", number).output
-    for words in ("state: parked", "refused: Rejected", "travel_claim.moved", "message.parked", "eligible"):
+    for words in (
+        "state: parked",
+        "refused: Rejected",
+        "travel_claim.moved",
+        "message.parked",
+        "Appointment not found",
+    ):
         assert words in shown
     as_json = json.loads(command(product, "outbox", "show", number, "--json").output)
     assert [attempt["status"] for attempt in as_json["attempts"]] == ["error"]

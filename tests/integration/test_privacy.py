@@ -108,7 +108,9 @@ def fail_while_quoting_the_person(product: Product, probe: Veteran, monkeypatch:
             until=lambda: product.value("SELECT count(*) FROM outbox_attempts WHERE error_class = 'RuntimeError'")
         )
     before = product.app.extensions["config"].btsss_base_url
-    with serving(whole(400, {"currentDate": "[3/5/2026 2:00:00 PM]", "message": quoting})) as server:
+    with serving(
+        whole(400, {"currentDate": "[3/5/2026 2:00:00 PM]", "message": f"Appointment not found. {quoting}"})
+    ) as server:
         reconfigure(product, btsss_base_url=server.url)
         product.work()
         reconfigure(product, btsss_base_url=before)

