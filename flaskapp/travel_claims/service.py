@@ -43,11 +43,11 @@ INSERT = f"""
         ON CONFLICT DO NOTHING RETURNING id, requested_at)
 """
 LOAD_ALL = prepared("""
-    SELECT c.id, c.state, c.identity, c.appointment_date, c.starts_at, EXISTS (
+    SELECT c.id, c.state, c.identity, c.appointment_date, c.starts_at FROM travel_claims c
+     WHERE c.id = ANY(CAST(:ids AS uuid[])) AND NOT EXISTS (
                SELECT 1 FROM travel_claims other
                 WHERE other.person_digest = c.person_digest AND other.appointment_date = c.appointment_date
-                  AND other.id <> c.id) AS others
-      FROM travel_claims c WHERE c.id = ANY(CAST(:ids AS uuid[]))
+                  AND other.id <> c.id)
 """)
 LOCK_ALL = prepared("""
     SELECT c.id::text, c.state, c.cycle, c.appointment_date, c.identity, c.synthetic_on
@@ -200,8 +200,8 @@ def load_claim(session: DbSession, claim_id: str) -> ClaimWork | None:
 
 
 def load_claims(session: DbSession, claim_ids: Sequence[str]) -> dict[str, Callable[[], ClaimWork | None]]:
-    """As `load_claim`, for many by their ids, in one statement; what was read is opened by whoever needs it. Empty
-    where claims may have to be looked for under another key."""
+    """As `load_claim`, for many by their ids, in one statement; what was read is opened by whoever needs it. Without
+    those that have others of their day, and empty where others may be found under another key."""
     if len(vault().digest_keys) > 1:
         return {}
     rows = session.execute(LOAD_ALL, {"ids": list(claim_ids)}).all()
@@ -212,10 +212,7 @@ def claim_work_of(row: Any) -> ClaimWork | None:
     identity = opened(row.identity)
     if identity is None:
         return None
-    only_one = not row.others
-    return ClaimWork(
-        row.id, row.state, Identity(**identity), row.appointment_date, only_one, row.starts_at, none_filed=only_one
-    )
+    return ClaimWork(row.id, row.state, Identity(**identity), row.appointment_date, starts_at=row.starts_at)
 
 
 def none_is_ours(session: DbSession, claim: TravelClaim) -> bool:
