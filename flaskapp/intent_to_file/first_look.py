@@ -1,4 +1,5 @@
-"""First look: before a page shows a person whom we never looked up, upstream is asked for an ITF from elsewhere.
+"""First look: before a page shows a person whom we never looked up, upstream is asked for an ITF from elsewhere. So it
+is for whoever has one that a form has used: it is theirs as long as upstream shows it.
 
 The request only enqueues that look, and then waits a short time for its result in our own database. Without one, what
 is shown claims no more than we know: see `routes.item`.
@@ -38,6 +39,7 @@ from flaskapp.intent_to_file.service import (
     store_confirmed,
 )
 from flaskapp.intent_to_file.states import BACKGROUND, CONFIRMED, DONE, DROPPED, FIRST_LOOK, PENDING
+from flaskapp.intent_to_file.upkeep import record_read
 from flaskapp.upstreams.lighthouse.claims import UpstreamITF
 from flaskapp.upstreams.transport.http import seconds_left
 from flaskapp.web.passthrough import bulkhead
@@ -59,7 +61,7 @@ LOOK_STANDS = prepared(f"""
            OR {sql.open_reason(":upstream")} IS NOT NULL OR {sql.held_until(":upstream")} IS NOT NULL
            OR EXISTS (SELECT 1 FROM intents_to_file f
                        WHERE f.account_id = l.account_id AND f.type = l.type AND f.state = 'confirmed'
-                         AND f.expires_at > outbox_now()) AS over
+                         AND f.used_at IS NULL AND f.expires_at > outbox_now()) AS over
       FROM itf_first_looks l WHERE l.account_id = :account_id AND l.type = :type
 """)
 
@@ -81,7 +83,7 @@ def look_first(account_id: uuid.UUID, itf_type: str, owed: bool = False) -> None
 def owe_look(session: DbSession, account_id: uuid.UUID, itf_type: str) -> bool:
     """Enqueue the look that is missing; whether one is outstanding now. Idempotent, so it may be rerun."""
     itf = find_valid(session, account_id, itf_type)
-    if (itf is not None and itf.state == CONFIRMED) or is_nobody(session, account_id):
+    if stands(itf) or is_nobody(session, account_id):
         return False
     key = {"account_id": account_id, "type": itf_type}
     ensure_account(session, account_id)
@@ -100,11 +102,20 @@ def owe_look(session: DbSession, account_id: uuid.UUID, itf_type: str) -> bool:
     return look.state == PENDING
 
 
+def stands(itf: IntentToFile | None) -> bool:
+    """Whether upstream holds it, and no form has used it since."""
+    return itf is not None and itf.state == CONFIRMED and itf.used_at is None
+
+
 def is_fresh(session: DbSession, look: FirstLook, itf: IntentToFile | None) -> bool:
-    """Whether it was made in the visit of the request or, where there was none yet, in this one."""
+    """Whether it was made in the visit of the request or, where none is under way, in this one. One made before the ITF
+    was used says nothing."""
+    if look.state != DONE or look.finished_at is None:
+        return False
     visit: timedelta = SAME_VISIT
-    since = itf.asked_at if itf is not None else database_now(session)
-    return look.state == DONE and look.finished_at is not None and look.finished_at >= since - visit
+    since = itf.asked_at if itf is not None and itf.state == PENDING else database_now(session)
+    used_at = itf.used_at if itf is not None else None
+    return look.finished_at >= since - visit and (used_at is None or look.finished_at >= used_at)
 
 
 def enqueue_look(session: DbSession, look: FirstLook) -> None:
@@ -151,8 +162,7 @@ def load_look(session: DbSession, look_id: str) -> FirstLook | None:
 
 def holds_confirmed(session: DbSession, look: FirstLook) -> bool:
     """Whether upstream has answered another job meanwhile: a creation looks as well."""
-    itf = find_valid(session, look.account_id, look.type)
-    return itf is not None and itf.state == CONFIRMED
+    return stands(find_valid(session, look.account_id, look.type))
 
 
 def record_visitor(session: DbSession, look_id: str, identity: Identity | None) -> None:
@@ -173,7 +183,10 @@ def record_look(session: DbSession, look_id: str, seen: UpstreamITF | None) -> N
     look: FirstLook = subjects.lock(session, FIRST_LOOK_SUBJECT, look_id)
     if look.state != PENDING:
         return
-    if seen is not None:
+    itf = find_valid(session, look.account_id, look.type)
+    if itf is not None and itf.used_at is not None:
+        record_read(session, str(itf.id), seen, ACTOR)
+    elif seen is not None:
         keep_found(session, look, seen)
     finish(session, look, seen is not None)
 

@@ -30,7 +30,7 @@ class IntentToFile(Markable, db.Model):  # type: ignore[name-defined]
         CheckConstraint("expires_at > asked_at", name="expires_later"),
         CheckConstraint("(state = 'pending') = (finished_at IS NULL)", name="final_is_finished"),
         CheckConstraint(
-            "state NOT IN ('confirmed', 'broken') OR (upstream_id IS NOT NULL AND upstream_status IS NOT NULL"
+            "state NOT IN ('confirmed', 'used', 'broken') OR (upstream_id IS NOT NULL AND upstream_status IS NOT NULL"
             " AND upstream_created_at IS NOT NULL AND upstream_expires_at IS NOT NULL)",
             name="confirmed_is_known_upstream",
         ),
@@ -78,7 +78,7 @@ class IntentToFile(Markable, db.Model):  # type: ignore[name-defined]
     last_synced_at: Mapped[datetime | None] = mapped_column(Timestamp)
     refresh_due_at: Mapped[datetime | None] = mapped_column(Timestamp)
     doubted_at: Mapped[datetime | None] = mapped_column(Timestamp)
-    # An accepted 526 used it up; upstream then answers as if there were none.
+    # When an accepted 526 used it up. It is `used` as soon as upstream shows it no more.
     used_at: Mapped[datetime | None] = mapped_column(Timestamp)
     finished_at: Mapped[datetime | None] = mapped_column(Timestamp)
     notification: Mapped[str | None] = mapped_column(Text)

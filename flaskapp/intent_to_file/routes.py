@@ -30,6 +30,7 @@ from flaskapp.intent_to_file.states import (
     PENDING,
     TYPES,
     UNCHECKED_WORDS,
+    USED,
     USED_WORDS,
     WORDS,
 )
@@ -225,14 +226,13 @@ def request_itf(itf_type: str) -> Response:
     if isinstance(requested, Requested) and (requested.end_known or settings().itf_first_look_seconds == 0):
         return answer(shaped(item_of(requested.itf, requested.now, requested.end_known)), 202)
     stands = Stands(requested.itf.id) if isinstance(requested, Requested) else requested
-    itf_id = stands.itf_id
     db.session.remove()
-    # One without an ICN may have one by now.
+    # One without an ICN may have one by now; one that a form has used may be shown no more.
     look_first(account_id, itf_type, owed=stands.failed)
     with transaction() as session:
-        if stands.failed and icn_of(session, account_id) is not None:
-            itf_id = service.request_itf(session, account_id, itf_type).id
-        itf = session.get_one(IntentToFile, itf_id)
+        itf = session.get_one(IntentToFile, stands.itf_id)
+        if itf.state == USED or (stands.failed and icn_of(session, account_id) is not None):
+            itf = service.request_itf(session, account_id, itf_type)
         state = FAILED if itf.state == PENDING and is_nobody(session, account_id) else itf.state
         described = item(session, itf)
     if state == FAILED:

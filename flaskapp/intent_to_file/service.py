@@ -27,7 +27,17 @@ from flaskapp.current import database_now, settings
 from flaskapp.db import DbSession, db
 from flaskapp.flows import Content, States, Subject, Work
 from flaskapp.intent_to_file.models import FirstLook, IntentToFile
-from flaskapp.intent_to_file.states import BACKGROUND, BROKEN, CONFIRMED, DONE, FAILED, INTENT_TO_FILE, PENDING, VALID
+from flaskapp.intent_to_file.states import (
+    BACKGROUND,
+    BROKEN,
+    CONFIRMED,
+    DONE,
+    FAILED,
+    INTENT_TO_FILE,
+    PENDING,
+    USED,
+    VALID,
+)
 from flaskapp.upstreams.errors import NO_ICN
 from flaskapp.upstreams.lighthouse.claims import UpstreamITF
 from outbox import NOW, QueueSpec, connect_plainly, write_history
@@ -288,6 +298,7 @@ def record_confirmed(session: DbSession, itf_id: str, confirmation: Confirmation
     adopt_upstream(itf, confirmation.upstream)
     now = database_now(session)
     itf.how, itf.unconfirmed, itf.last_synced_at = confirmation.how, False, now
+    itf.used_at = when_used(session, itf.account_id, itf.type, confirmation.upstream)
     late = is_dated_late(itf)
     notification = "confirmed_late" if late else "confirmed"
     subjects.end(session, ITF, itf, CONFIRMED, notification, actor, how=confirmation.how)
@@ -322,6 +333,7 @@ def store_confirmed(
         upstream_expires_at=upstream.expires_at,
         how="found",
         last_synced_at=now,
+        used_at=when_used(session, account_id, itf_type, upstream),
         refresh_due_at=first_refresh(now),
         finished_at=now,
     )
@@ -342,6 +354,13 @@ def adopt_upstream(itf: IntentToFile, upstream: UpstreamITF) -> None:
         itf.effective_date, itf.expires_at = upstream.created_at, upstream.expires_at
     else:
         itf.expires_at = min(itf.expires_at, upstream.expires_at)
+
+
+def when_used(session: DbSession, account_id: uuid.UUID, itf_type: str, upstream: UpstreamITF) -> datetime | None:
+    """When a form used what upstream shows: it was taken for gone, and is seen again. None if it is a new one."""
+    used = select(IntentToFile.used_at).filter_by(account_id=account_id, type=itf_type, state=USED)
+    same = used.where(IntentToFile.upstream_created_at >= upstream.created_at)
+    return session.execute(same.order_by(IntentToFile.asked_at.desc()).limit(1)).scalar_one_or_none()
 
 
 def is_dated_late(itf: IntentToFile) -> bool:
@@ -420,7 +439,7 @@ ITF = Subject(
                     SELECT 1 FROM cases k WHERE k.subject_type = 'intent_to_file' AND k.subject_id = c.id::text
                        AND k.kind = 'broken' AND k.closed_at IS NOT NULL) THEN 'notified' ELSE 'unaccounted' END
              WHEN c.path = 'synchronous' THEN 'notified'
-             WHEN c.state = 'confirmed' AND c.how = 'found' AND c.notification IS NULL THEN 'notified'""",
+             WHEN c.state IN ('confirmed', 'used') AND c.how = 'found' AND c.notification IS NULL THEN 'notified'""",
     # One that is late has a case of its own kind: past_midnight.
     overdue=False,
     needed="s.expires_at > outbox_now()",

@@ -1,21 +1,23 @@
-"""States of an intent to file (ITF): pending until the upstream holds it. `failed` never got there, `broken` was lost.
+"""States of an intent to file (ITF): pending until the upstream holds it. `failed` never got there, `broken` was lost,
+and `used` is one that upstream shows no more since an accepted form used it.
 
-`failed → pending` is an operator's move only. A broken one stays broken: the person's next request makes a new one.
+`failed → pending` is an operator's move only. After a broken or used one, the person's next request makes a new one.
 """
 
 from flaskapp.statemachine import StateMachine
 
-PENDING, CONFIRMED, FAILED, BROKEN = "pending", "confirmed", "failed", "broken"
+PENDING, CONFIRMED, USED, FAILED, BROKEN = "pending", "confirmed", "used", "failed", "broken"
 
 INTENT_TO_FILE = StateMachine(
     subject="intent_to_file",
     moves={
         PENDING: frozenset({CONFIRMED, FAILED}),
-        CONFIRMED: frozenset({BROKEN}),
+        CONFIRMED: frozenset({USED, BROKEN}),
+        USED: frozenset(),
         FAILED: frozenset({PENDING}),
         BROKEN: frozenset(),
     },
-    final=frozenset({CONFIRMED, FAILED, BROKEN}),
+    final=frozenset({CONFIRMED, USED, FAILED, BROKEN}),
 )
 # Only these make an ITF valid, and only while it is less than a year old.
 VALID = (PENDING, CONFIRMED)
@@ -45,7 +47,7 @@ WORDS = {
     " e-mail you when it is there. You can go on with your form.",
     CONFIRMED: "Your intent to file is on record.",
 }
-# The same of one that a form has used.
+# The same of one that a form has used, while upstream still shows it.
 USED_WORDS = (
     "Your intent to file is on record, and the form that was filed with it has used it. It does not set a date for"
     " another claim: if you start one, call VA at 800-698-2411 (TTY: 711) to have a new intent to file recorded."

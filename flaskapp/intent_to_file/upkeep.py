@@ -16,8 +16,16 @@ from flaskapp.cases.service import close_cases, open_case
 from flaskapp.current import database_now, settings
 from flaskapp.db import DbSession
 from flaskapp.intent_to_file.models import IntentToFile
-from flaskapp.intent_to_file.service import ITF, REFRESH, SUBJECT, adopt_upstream, dates_of, is_dated_late
-from flaskapp.intent_to_file.states import BROKEN, CONFIRMED, PENDING
+from flaskapp.intent_to_file.service import (
+    ITF,
+    REFRESH,
+    SUBJECT,
+    adopt_upstream,
+    dates_of,
+    is_dated_late,
+    store_confirmed,
+)
+from flaskapp.intent_to_file.states import BROKEN, CONFIRMED, PENDING, USED
 from flaskapp.notifications.service import supersede_notifications
 from flaskapp.upstreams.lighthouse.claims import UpstreamITF
 from outbox import NOW, sql
@@ -72,11 +80,11 @@ def open_past_midnight(session: DbSession, itf_id: str) -> None:
 
 
 def mark_used(session: DbSession, itf_id: str, actor: str) -> bool:
-    """An accepted 526 used this ITF: upstream shows it no more, so nothing is left to compare. False if known."""
+    """An accepted 526 used this ITF, which upstream will show no more, sooner or later. False if known."""
     itf: IntentToFile = subjects.lock(session, ITF, itf_id)
     if itf.used_at is not None:
         return False
-    itf.used_at, itf.refresh_due_at, itf.doubted_at = database_now(session), None, None
+    itf.used_at, itf.doubted_at = database_now(session), None
     subjects.note(session, ITF, itf_id, "used", actor)
     return True
 
@@ -98,24 +106,42 @@ def enqueue_refreshes(session: DbSession) -> int:
     return len(going)
 
 
-def record_read(session: DbSession, itf_id: str, seen: UpstreamITF | None) -> None:
+def record_read(session: DbSession, itf_id: str, seen: UpstreamITF | None, actor: str = "refresh") -> None:
     """Compare what upstream shows now with what it showed before. `seen` is its active ITF, None if it shows none.
 
     An earlier one than we knew is adopted. Any other difference is read again an hour later before it counts: upstream
-    also answers "none" for a used one and for a passing fault.
+    also answers "none" for a passing fault. One that a form has used is expected to go.
     """
     itf: IntentToFile = subjects.lock(session, ITF, itf_id)
     now = database_now(session)
-    if itf.state != CONFIRMED or itf.used_at is not None or itf.expires_at <= now:
+    if itf.state != CONFIRMED or itf.expires_at <= now:
         return
-    if seen is not None and (same(itf, seen) or is_earlier(itf, seen)):
-        keep_seen(session, itf, seen, "refresh")
+    if itf.used_at is not None:
+        record_used(session, itf, seen, actor)
+    elif seen is not None and (same(itf, seen) or is_earlier(itf, seen)):
+        keep_seen(session, itf, seen, actor)
         itf.last_synced_at, itf.doubted_at = now, None
     elif itf.doubted_at is None:
         itf.doubted_at = now
         REFRESH.enqueue(session, itf_id, delay_seconds=SECOND_LOOK.total_seconds())
     elif now - itf.doubted_at >= SECOND_LOOK:
         break_itf(session, itf, "none" if seen is None else "another")
+
+
+def record_used(session: DbSession, itf: IntentToFile, seen: UpstreamITF | None, actor: str) -> None:
+    """Compare one that a form has used with what upstream shows. It is the person's valid one as long as it is shown;
+    then it is over, and what is shown instead is kept.
+
+    One look is enough. Had upstream shown none by a passing fault, the next creation would find it again.
+    """
+    assert itf.upstream_created_at is not None
+    if seen is not None and seen.created_at <= itf.upstream_created_at:
+        itf.last_synced_at = database_now(session)
+        return
+    itf.finished_at, itf.refresh_due_at = NOW, None
+    subjects.move(session, ITF, itf, USED, actor, upstream_shows="none" if seen is None else "another")
+    if seen is not None:
+        store_confirmed(session, itf.account_id, itf.type, seen, itf.path, actor)
 
 
 def keep_seen(session: DbSession, itf: IntentToFile, seen: UpstreamITF, actor: str) -> None:

@@ -53,12 +53,12 @@ def test_a_form_is_filed_whatever_happened_to_the_intent_to_file(product: Produc
     assert {account for account, itf_id in noted.items() if itf_id} == {CONFIRMED.account, PENDING.account}
     used = {account: (row["used_at"] is not None, row["refresh_due_at"] is not None) for account, row in held.items()}
     assert used == {
-        CONFIRMED.account: (True, False),
+        CONFIRMED.account: (True, True),
         EXPIRED.account: (False, True),
         FAILED.account: (False, False),
         PENDING.account: (False, False),
     }
-    # It stays the person's valid one, and says for what it does not count any more.
+    # It stays the person's valid one while upstream shows it, and says for what it does not count any more.
     (shown,) = sign_in(product, CONFIRMED).shown()
     assert (shown["status"], shown["recordMessage"]) == ("active", USED_WORDS)
     product.control.clear("lighthouse")

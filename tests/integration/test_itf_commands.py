@@ -131,7 +131,7 @@ def test_an_itf_used_by_a_claim_is_noted_once_with_the_operator(product: Product
     assert command(product, "itf", "used", identifier).output == "noted\n"
     assert command(product, "itf", "used", identifier).output == "known already\n"
     row = row_of(product)
-    assert (row["refresh_due_at"], row["used_at"] is not None, row["state"]) == (None, True, "confirmed")
+    assert (row["refresh_due_at"] is not None, row["used_at"] is not None, row["state"]) == (True, True, "confirmed")
     (noted,) = product.rows("SELECT actor FROM outbox_history WHERE what = 'intent_to_file.used'")
     assert noted.actor.startswith("shell:")
 

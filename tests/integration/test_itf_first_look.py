@@ -12,10 +12,21 @@ import pytest
 from sqlalchemy.pool import QueuePool
 
 from flaskapp.db import db
-from flaskapp.intent_to_file.states import UNCHECKED_WORDS, WORDS
+from flaskapp.intent_to_file.states import UNCHECKED_WORDS, USED_WORDS, WORDS
 from flaskapp.web.passthrough import Bulkhead, bulkhead
 from sandbox.upstreams.cast import DEFAULT_CAST
-from tests.integration.itf_steps import WITH_ITF, WITHOUT_ICN, creates, itfs, mails, on_file, reads, sign_in
+from tests.integration.itf_refresh_steps import change, confirm, remove
+from tests.integration.itf_steps import (
+    WITH_ITF,
+    WITHOUT_ICN,
+    creates,
+    itfs,
+    mails,
+    on_file,
+    pass_time,
+    reads,
+    sign_in,
+)
 from tests.integration.steps import command, reconfigure
 from tests.product import ADA, Product, eventually
 
@@ -159,3 +170,71 @@ def test_at_zero_no_look_is_made_and_the_words_stay_true(product: Product) -> No
     person = sign_in(product)
     assert (person.shown(), person.ask()["recordMessage"]) == ([], UNCHECKED_WORDS)
     assert (looks(product), reads(product)) == ([], 0)
+
+
+def use(product: Product) -> None:
+    """A confirmed ITF, which an accepted form then uses."""
+    confirm(product, ADA)
+    assert command(product, "itf", "used", str(itfs(product)[0]["id"])).output == "noted\n"
+
+
+def test_one_that_a_form_has_used_is_theirs_while_upstream_shows_it_and_then_a_new_one_is(product: Product) -> None:
+    """Never a date that is no more. A page that gets no valid one posts, and the person has today's date."""
+    reconfigure(product, itf_first_look_seconds=PATIENT)
+    use(product)
+    person = sign_in(product)
+    (shown,) = while_working(product, person.shown)
+    assert (shown["status"], shown["recordMessage"]) == ("active", USED_WORDS)
+    seen = reads(product)
+    assert (person.ask()["id"], person.shown()[0]["id"], reads(product)) == (shown["id"], shown["id"], seen)
+    change(product, ADA, status="used")
+    pass_time(product, hours=2)
+    person = sign_in(product)
+    assert while_working(product, person.shown) == []
+    made = person.ask()
+    assert (made["recordState"], made["recordMessage"]) == ("pending", WORDS["pending"])
+    product.work()
+    used, new = itfs(product)
+    assert (used["state"], used["refresh_due_at"], new["state"], new["how"]) == ("used", None, "confirmed", "created")
+    assert (new["used_at"], new["effective_date"] > used["effective_date"], new["follows_id"]) == (None, True, None)
+    assert (product.cases(), creates(product), len(mails(product, 2))) == ([], 2, 2)
+    assert command(product, "audit").exit_code == 0
+
+
+def test_whoever_posts_first_has_the_used_one_looked_up_as_well(product: Product) -> None:
+    reconfigure(product, itf_first_look_seconds=PATIENT)
+    use(product)
+    change(product, ADA, status="used")
+    made = while_working(product, sign_in(product).ask)
+    product.work()
+    used, new = itfs(product)
+    assert (used["state"], new["state"], new["upstream_id"] is not None) == ("used", "confirmed", True)
+    assert made["creationDate"][:19] == new["effective_date"].isoformat()[:19] and creates(product) == 2
+
+
+def test_one_that_was_not_seen_for_a_moment_is_the_used_one_again_when_it_is_found(product: Product) -> None:
+    reconfigure(product, itf_first_look_seconds=PATIENT)
+    use(product)
+    person = sign_in(product)
+    change(product, ADA, status="used")
+    assert while_working(product, person.shown) == []
+    change(product, ADA, status="active")
+    person.ask()
+    product.work()
+    first, again = itfs(product)
+    assert (first["state"], again["state"], again["how"]) == ("used", "confirmed", "found")
+    assert (again["used_at"], again["upstream_id"]) == (first["used_at"], first["upstream_id"])
+    assert (person.shown()[0]["recordMessage"], creates(product), product.cases()) == (USED_WORDS, 1, [])
+
+
+def test_another_that_upstream_shows_instead_of_the_used_one_is_the_persons(product: Product) -> None:
+    reconfigure(product, itf_first_look_seconds=PATIENT)
+    use(product)
+    remove(product, ADA)
+    pass_time(product, hours=2)
+    body = {"icn": ADA.icn, "age_days": 0}
+    product.control.call("POST", "lighthouse", "itfs", json=body)
+    (shown,) = while_working(product, sign_in(product).shown)
+    used, new = itfs(product)
+    assert (used["state"], new["state"], new["used_at"], shown["id"]) == ("used", "confirmed", None, new["upstream_id"])
+    assert shown["recordMessage"] == WORDS["confirmed"]

@@ -35,6 +35,7 @@ ALLOWED = {
     INTENT_TO_FILE.subject: {
         ("pending", "confirmed"),
         ("pending", "failed"),
+        ("confirmed", "used"),
         ("confirmed", "broken"),
         ("failed", "pending"),
     },
