@@ -28,6 +28,7 @@ from flaskapp.ops import (
     parked,
     people,
     rq,
+    webhooks,
 )
 from flaskapp.ops.commands.release import MIGRATIONS
 from flaskapp.ops.operators import operators_cli
@@ -76,6 +77,7 @@ def create_app(config: Config, flows: Flows = REGISTERED) -> Flask:
     cases.init_app(app)
     breakers.init_app(app)
     parked.init_app(app)
+    webhooks.init_app(app)
     console.init_app(app)
     commands.init_app(app)
     return app

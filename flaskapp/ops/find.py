@@ -92,9 +92,9 @@ def candidates(session: DbSession, wanted: str, kinds: tuple[str, ...]) -> Itera
     if bounds is not None and is_wanted(ACCOUNT):
         accounts = select(Account.id).where(Account.id.between(*bounds)).limit(MOST)
         yield from (Found(ACCOUNT, str(each), "sign-in account") for each in session.execute(accounts).scalars())
-    if bounds is not None and WEBHOOK in kinds:
+    if bounds is not None and is_wanted(WEBHOOK):
         webhooks = select(Webhook.id).where(Webhook.id.between(*bounds)).limit(MOST)
-        yield from (Found(WEBHOOK, str(each), "webhook") for each in session.execute(webhooks).scalars())
+        yield from (Found(WEBHOOK, str(each), "receiver of webhooks") for each in session.execute(webhooks).scalars())
     if is_wanted(MESSAGE):
         yield from by_message(session, wanted)
     for about in timeline.requested_by(session, wanted, MOST) if REQUEST_ID.fullmatch(wanted) else []:

@@ -21,8 +21,9 @@ from flaskapp.current import flows
 from flaskapp.db import DbSession
 from flaskapp.flows import Subject
 from flaskapp.notifications.models import Notification
-from flaskapp.ops.find import SHORT, Found, of_case, of_row, rows_of
+from flaskapp.ops.find import SHORT, WEBHOOK, Found, of_case, of_row, rows_of
 from flaskapp.subjects import states_of
+from flaskapp.webhooks import standing
 from outbox import breakers, messages, timeline
 
 NOTIFICATION = "notification"
@@ -78,6 +79,9 @@ def tell(session: DbSession, subject_type: str, subject_id: str) -> Story:
     subject = flows().promises.get(subject_type)
     row = row_of(session, subject, subject_id)
     state = getattr(row, states_of(subject).column) if row is not None and subject is not None else None
+    if subject_type == WEBHOOK:
+        receiver = standing.receiver(session, uuid.UUID(subject_id))
+        state = receiver.state if receiver is not None else None
     story = Story(subject_type, subject_id, state, facts_of(subject, row))
     parts = [(subject_type, subject_id, ""), *notifications_of(session, subject_type, subject_id)]
     upstreams: set[str] = set()
@@ -229,7 +233,8 @@ def nothing_coming(story: Story, row: Any) -> Next:
     if any(case.words.endswith("open") for case in story.cases):
         return Next("nothing by itself: a human has its case")
     if row is None:
-        return Next("nothing: its row is gone, and only these records are left")
+        gone = "nothing: its row is gone, and only these records are left"
+        return Next(gone if story.state is None else "nothing is due")
     if story.state == "pending":
         return Next("nothing is outstanding, although it is pending: `flask audit --repair`")
     return Next("nothing: it is over")

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
+from flaskapp.db import transaction
+from flaskapp.webhooks import service as webhooks
 from jobs import housekeeping
 from jobs.periodic.scheduler import LedgerScheduler
 from sandbox.databases import TemplateDatabase
@@ -159,7 +161,12 @@ def test_what_is_parked_is_redriven_and_a_case_closed(page: Page, product: Produ
 
 
 def test_the_other_pages(page: Page, product: Product) -> None:
+    for url in ("http://127.0.0.1:9/hook", "http://127.0.0.1:9/another"):
+        with product.app.app_context(), transaction() as session:
+            receiver = webhooks.add(session, url, ["case.opened"], OPERATOR).id
     others: dict[str, Any] = {
+        "webhooks": "/ops/webhooks/",
+        "webhook": f"/ops/webhooks/{receiver}",
         "people": "/ops/people/",
         "closed-cases": "/ops/cases/?closed=yes",
         "gone": "/ops/cases/0000",
