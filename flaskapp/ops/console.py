@@ -19,6 +19,7 @@ from flaskapp.ops import synthetic
 from flaskapp.ops.activity import activity
 from flaskapp.ops.health import standing_still
 from flaskapp.ops.home import link, panel
+from flaskapp.ops.labels import synthetic_among
 from flaskapp.ops.redrive import newer_than
 from flaskapp.ops.rq_pages import Ledger
 from flaskapp.ops.shown import counted
@@ -119,7 +120,8 @@ def cases() -> Mapping[str, Any]:
     with transaction() as session:
         found = session.execute(statement).scalars().all()
         total = session.execute(OPEN_CASES).one().cases
-        return {"cases": [(case, KINDS[case.kind]) for case in found], "total": total}
+        marked = synthetic_among(session, [(case.subject_type, case.subject_id) for case in found])
+        return {"cases": [(case, KINDS[case.kind]) for case in found], "total": total, "synthetic": marked}
 
 
 def standing() -> Mapping[str, Any]:

@@ -21,7 +21,8 @@ from flaskapp.current import flows
 from flaskapp.db import DbSession
 from flaskapp.flows import Subject
 from flaskapp.notifications.models import Notification
-from flaskapp.ops.find import SHORT, WEBHOOK, Found, of_case, of_row, rows_of
+from flaskapp.ops.find import SHORT, WEBHOOK, Found, of_cases, of_row, rows_of
+from flaskapp.ops.labels import LABEL
 from flaskapp.subjects import states_of
 from flaskapp.webhooks import standing
 from outbox import breakers, messages, timeline
@@ -245,8 +246,7 @@ def nothing_coming(story: Story, row: Any) -> Next:
 
 def cases_of(session: DbSession, parts: list[tuple[str, str, str]]) -> list[Found]:
     about = or_(*((Case.subject_type == kind) & (Case.subject_id == each) for kind, each, _ in parts))
-    found = session.execute(select(Case).where(about).order_by(Case.opened_at)).scalars()
-    return [of_case(case) for case in found]
+    return of_cases(session, session.execute(select(Case).where(about).order_by(Case.opened_at)).scalars().all())
 
 
 def related_to(session: DbSession, subject_type: str, subject: Subject | None, row: Any) -> list[Found]:
@@ -257,7 +257,7 @@ def related_to(session: DbSession, subject_type: str, subject: Subject | None, r
         told = flows().promises.get(row.subject_type)
         about = row_of(session, told, row.subject_id)
         state = getattr(about, states_of(told).column) if about is not None and told is not None else "gone"
-        words = f"{row.subject_type.replace('_', ' ')}, {state}"
+        words = f"{row.subject_type.replace('_', ' ')}, {state}{LABEL if row.synthetic_on is not None else ''}"
         return [Found(row.subject_type, row.subject_id, words, "what it tells of")]
     accounts, digests = person_of(session, row)
     return of_person(session, accounts, digests, row)
