@@ -202,7 +202,10 @@ def test_the_snippets_of_the_documentation_verify_and_refuse(product: Product) -
         handled = len(names["handled"])
         assert names["receive"](headers, body) == 204 and len(names["handled"]) == handled == 1
         assert names["receive"](headers, body + b" ") == 400
-        old = {**headers, "webhook-timestamp": "1700000000"}
+        # Signed as rightly as ever: nothing but its age is wrong.
+        then = datetime.fromtimestamp(1_700_000_000, UTC)
+        signed = Webhook(mine["secret"]).sign(headers["webhook-id"], then, body.decode())
+        old = {**headers, "webhook-timestamp": "1700000000", "webhook-signature": signed}
         assert names["receive"](old, body) == 400
         if node := shutil.which("node"):
             text = body.decode()
