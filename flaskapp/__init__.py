@@ -28,10 +28,12 @@ from flaskapp.ops import (
     parked,
     people,
     rq,
+    webhooks,
 )
 from flaskapp.ops.commands.release import MIGRATIONS
 from flaskapp.ops.operators import operators_cli
 from flaskapp.redis_pool import open_redis
+from flaskapp.submissions.flow import FLOW as SUBMISSIONS
 from flaskapp.travel_claims.flow import FLOW as TRAVEL_CLAIMS
 from flaskapp.travel_pay.flow import FLOW as TRAVEL_PAY
 from flaskapp.upstreams import build
@@ -41,7 +43,9 @@ from flaskapp.webhooks.flow import FLOW as WEBHOOKS
 from outbox import LedgerJob
 
 # A new flow is entered here, and nowhere else.
-REGISTERED = Flows(CHECK_IN, TRAVEL_CLAIMS, INTENT_TO_FILE, FORM526, TRAVEL_PAY, NOTIFICATIONS, CASES, WEBHOOKS)
+REGISTERED = Flows(
+    CHECK_IN, TRAVEL_CLAIMS, INTENT_TO_FILE, FORM526, TRAVEL_PAY, SUBMISSIONS, NOTIFICATIONS, CASES, WEBHOOKS
+)
 
 
 def create_app(config: Config, flows: Flows = REGISTERED) -> Flask:
@@ -76,6 +80,7 @@ def create_app(config: Config, flows: Flows = REGISTERED) -> Flask:
     cases.init_app(app)
     breakers.init_app(app)
     parked.init_app(app)
+    webhooks.init_app(app)
     console.init_app(app)
     commands.init_app(app)
     return app

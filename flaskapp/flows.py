@@ -162,6 +162,7 @@ class States:
     `ended` the SQL of when it did, `watched` whether an upstream is due to be polled for it, and `account` the SQL of
     the sign-in account that it is of, if it is of any. Without one, `digest` is the column with that of its person's
     ICN. What is `about_another` subject, which its columns `subject_type` and `subject_id` name, is of the same person.
+    `owned` is the condition for what is of the account `:account`, where an index needs another than `account` makes.
     """
 
     machine: StateMachine
@@ -174,11 +175,18 @@ class States:
     account: str | None = None
     digest: str | None = None
     about_another: bool = False
+    owned: str = ""
 
     @property
     def person(self) -> str | None:
         """The SQL of whose it is, as a digest or an id; None where it does not say."""
         return PERSON_OF.format(account=self.account) if self.account is not None else self.digest
+
+    @property
+    def of_caller(self) -> str:
+        """The SQL of whether a row is of the account `:account`, or of the person whose ICN has one of `:digests`."""
+        of_account = f"{self.account} = :account" if self.account is not None else f"{self.digest} = ANY(:digests)"
+        return self.owned or of_account
 
     @property
     def table(self) -> str:
@@ -227,6 +235,9 @@ class Subject:
     row reopened, both would be filed. `known_as` names the columns with ids by which upstreams know it. `accounted`
     adds branches to the audit's CASE. `overdue` is False where lateness has another case.
 
+    One with a `sentence`, which says to the person where the row stands, is in the list of their submissions;
+    `status_url` is the path that answers with more about the row, if there is one.
+
     `content` names the columns that hold personal data: they are removed `keep_days` after its end, when nobody has a
     case for it and no condition of `needed` (SQL about the row `s`) holds. `before_removal(session, ids)` prepares that
     rows are removed, whose history is over as well.
@@ -246,6 +257,8 @@ class Subject:
     known_as: tuple[str, ...] = ()
     overdue: bool = True
     is_submission: bool = True
+    sentence: Callable[[DbSession, Any], str] | None = None
+    status_url: Callable[[Any], str | None] = lambda row: None
     first_state: str | None = None
     content: tuple[str, ...] = ()
     keep_days: Callable[[Config], int] = lambda config: config.keep_ended_days

@@ -50,7 +50,7 @@ def attempts(
 
     Columns: `id` (in the order of their start), `message_id`, `subject_type`, `subject_id` (text), `job`, `upstream`,
     `purpose` (`write`, `look_up`, `read` or `give_up`), `status` (`try` while it is open, then `success`, `error`,
-    `unknown` or `expired`), `started_at`, `finished_at`. Indexes: subject; message.
+    `unknown` or `expired`), `started_at`, `finished_at`, `http_status`, `error_class`. Indexes: subject; message.
     """
     return rows_of("outbox_attempts", alias, subject_type=subject_type, subject_id=subject_id, message_id=message_id)
 

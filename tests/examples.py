@@ -40,6 +40,7 @@ TESTS = (
             "itf_synchronous",
             "notifications_callbacks",
             "postgres_away",
+            "submissions",
             "travel_claim_outcomes",
             "travel_claim_requests",
             "travel_pay_contacts",

@@ -35,7 +35,17 @@ from tests.conftest import NOWHERE
 
 ROOT = Path(__file__).parent.parent
 TOP_FOLDERS = ("wsgi", "jobs", "flaskapp", "outbox")
-FLOWS = ("check_in", "travel_claims", "intent_to_file", "form526", "travel_pay", "notifications", "cases", "webhooks")
+FLOWS = (
+    "check_in",
+    "travel_claims",
+    "intent_to_file",
+    "form526",
+    "travel_pay",
+    "submissions",
+    "notifications",
+    "cases",
+    "webhooks",
+)
 OPEN_TO_FLOWS = ("flaskapp.notifications.service", "flaskapp.cases.service")
 # A person who checked in requests a claim, so it may read who that is, and a form is posted under an ITF; never the
 # other way round. Receivers of webhooks are told of a case in the words of its kind.

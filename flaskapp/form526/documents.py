@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
+from flask import url_for
 from sqlalchemy import select
 
 from flaskapp import subjects
@@ -36,6 +37,7 @@ from flaskapp.form526.states import (
     MISSING,
     PENDING,
 )
+from flaskapp.form526.words import words_of
 from flaskapp.notifications.service import may_have_been_read, supersede_notifications
 from flaskapp.statemachine import IllegalMove
 from outbox import NOW, QueueSpec, write_history
@@ -273,10 +275,13 @@ DOCUMENT_SUBJECT = Subject(
         began="created_at",
         watched="poll_due_at IS NOT NULL",
         account="(SELECT f.account_id FROM form526_submissions f WHERE f.id = submission_id)",
+        owned="submission_id IN (SELECT f.id FROM form526_submissions f WHERE f.account_id = :account)",
     ),
     event="document",
     enqueue=enqueue_next,
     compose=compose_about_document,
+    sentence=lambda session, row: words_of(row),
+    status_url=lambda row: url_for("form526.show_documents", submission_id=row.submission_id),
     reopen=reopen_document,
     known_as=("lighthouse_request_id",),
     content=("name", "upstream_error"),

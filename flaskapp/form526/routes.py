@@ -33,8 +33,7 @@ from flaskapp.form526.states import (
     PENDING,
     REMOVED,
     SUBMISSION,
-    SUBMISSION_UNCONFIRMED,
-    SUBMISSION_WORDS,
+    words_of_submission,
 )
 from flaskapp.form526.states import DOCUMENT as DOCUMENT_STATES
 from flaskapp.form526.words import words_of
@@ -335,7 +334,7 @@ def described_status(row: Submission) -> dict[str, Any]:
         "submission_id": str(row.id),
         "state": row.state,
         "unconfirmed": row.unconfirmed,
-        "message": SUBMISSION_UNCONFIRMED if row.unconfirmed else SUBMISSION_WORDS[row.state],
+        "message": words_of_submission(row.state, row.unconfirmed),
         "updated_at": (row.finished_at or row.requested_at).isoformat(timespec="seconds"),
     }
 

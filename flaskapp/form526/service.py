@@ -6,6 +6,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
+from flask import url_for
 from sqlalchemy import or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
@@ -20,7 +21,7 @@ from flaskapp.form526 import documents
 from flaskapp.form526.attachments.named import named_files
 from flaskapp.form526.models import Attachment, Submission, form_parts
 from flaskapp.form526.notifications import compose_about_form
-from flaskapp.form526.states import ACCEPTED, FAILED, PENDING, SUBMISSION, UNCONFIRMED
+from flaskapp.form526.states import ACCEPTED, FAILED, PENDING, SUBMISSION, UNCONFIRMED, words_of_submission
 from flaskapp.intent_to_file import service as itf_service
 from flaskapp.intent_to_file import upkeep as itf_upkeep
 from flaskapp.intent_to_file.models import IntentToFile
@@ -179,6 +180,8 @@ FORM = Subject(
     event="form526",
     enqueue=enqueue_submission,
     compose=compose_about_form,
+    sentence=lambda session, row: words_of_submission(row.state, row.unconfirmed),
+    status_url=lambda row: url_for("form526.show_status", job_id=row.job_id),
     newer=find_newer,
     known_as=("job_id", "claim_id"),
     content=("form",),

@@ -58,3 +58,7 @@ SUBMISSION_WORDS = {
 SUBMISSION_UNCONFIRMED = (
     "We could not confirm whether VA has your form. A person here is finding out. Don't send it again."
 )
+
+
+def words_of_submission(state: str, unconfirmed: bool) -> str:
+    return SUBMISSION_UNCONFIRMED if unconfirmed else SUBMISSION_WORDS[state]

@@ -29,9 +29,7 @@ from flaskapp.intent_to_file.states import (
     INTENT_TO_FILE,
     PENDING,
     TYPES,
-    UNCHECKED_WORDS,
     USED,
-    USED_WORDS,
     WORDS,
 )
 from flaskapp.upstreams.lighthouse.claims import UpstreamITF
@@ -316,14 +314,8 @@ def item_of(itf: IntentToFile, now: datetime, end_known: bool) -> Item:
         "status": "active" if shown_active else PENDING,
         "type": itf.type,
         "record_state": itf.state,
-        "record_message": words_of(itf, end_known),
+        "record_message": service.words_of_valid(itf, end_known),
     }
-
-
-def words_of(itf: IntentToFile, end_known: bool) -> str:
-    if itf.used_at is not None:
-        return USED_WORDS
-    return WORDS.get(itf.state, "") if end_known else UNCHECKED_WORDS
 
 
 def end_of_day(now: datetime) -> datetime:

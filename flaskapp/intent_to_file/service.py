@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from flask import url_for
 from sqlalchemy import or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
@@ -32,11 +33,17 @@ from flaskapp.intent_to_file.states import (
     BROKEN,
     CONFIRMED,
     DONE,
+    ENDED_WORDS,
     FAILED,
+    GONE_WORDS,
     INTENT_TO_FILE,
     PENDING,
+    UNCHECKED_WORDS,
+    UNCONFIRMED_WORDS,
     USED,
+    USED_WORDS,
     VALID,
+    WORDS,
 )
 from flaskapp.upstreams.errors import NO_ICN
 from flaskapp.upstreams.lighthouse.claims import UpstreamITF
@@ -416,6 +423,27 @@ def is_end_known(session: DbSession, itf: IntentToFile) -> bool:
     return session.execute(look.where(FirstLook.finished_at >= itf.asked_at - SAME_VISIT)).first() is not None
 
 
+def words_of_valid(itf: IntentToFile, end_known: bool) -> str:
+    """Where a valid one stands, to be shown. `end_known` as `is_end_known` says."""
+    if itf.used_at is not None:
+        return USED_WORDS
+    return WORDS.get(itf.state, "") if end_known else UNCHECKED_WORDS
+
+
+def sentence_about(session: DbSession, itf: IntentToFile) -> str:
+    """Where any of them stands, to be shown."""
+    if itf.state in GONE_WORDS:
+        return UNCONFIRMED_WORDS if itf.unconfirmed else GONE_WORDS[itf.state]
+    if itf.state == CONFIRMED and itf.expires_at <= database_now(session):
+        return ENDED_WORDS
+    return words_of_valid(itf, is_end_known(session, itf))
+
+
+def status_url_of(itf: IntentToFile) -> str | None:
+    """Only what may be valid is shown by itself."""
+    return url_for("intent_to_file.show_itf", itf_type=itf.type) if itf.state in VALID else None
+
+
 def let_followers_go(session: DbSession, itf_ids: list[str]) -> None:
     """Those that followed them have no earlier date to defend any more."""
     followers = update(IntentToFile).where(IntentToFile.follows_id.in_([uuid.UUID(each) for each in itf_ids]))
@@ -429,6 +457,8 @@ ITF = Subject(
     event="intent_to_file",
     enqueue=enqueue_creation,
     compose=compose_about_itf,
+    sentence=sentence_about,
+    status_url=status_url_of,
     newer=find_newer,
     known_as=("upstream_id",),
     # A synchronous caller was informed by the answer, and nobody requested what a first look found. A broken one was

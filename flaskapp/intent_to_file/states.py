@@ -58,3 +58,15 @@ UNCHECKED_WORDS = (
     " earlier one in VA's records. If you do, that one counts, and it may end soon. We will e-mail you when we know."
     " You can go on with your form."
 )
+# What the list of their submissions says of one that is not valid.
+UNCONFIRMED_WORDS = (
+    "We sent your intent to file, and could not confirm that it is on record. A person here is finding out. You can go"
+    " on with your form."
+)
+GONE_WORDS = {
+    FAILED: "We could not put your intent to file on record. A person here has your request and its date. You can go on"
+    " with your form.",
+    USED: "The form that was filed with your intent to file has used it. It does not set a date for another claim.",
+    BROKEN: "VA's records do not show your intent to file any more. A person here is finding out why.",
+}
+ENDED_WORDS = "Your intent to file has ended. It does not set a date for a new claim."

@@ -18,6 +18,7 @@ from flaskapp.current import flows
 from flaskapp.db import DbSession, transaction
 from flaskapp.ops.find import uuid_bounds
 from flaskapp.ops.forms import LONGEST, given
+from flaskapp.ops.labels import synthetic_among
 from flaskapp.ops.login import operator_name, require_operator
 from flaskapp.ops.redrive import newer_than
 from flaskapp.ops.shown import with_code
@@ -78,11 +79,11 @@ def inbox() -> str:
         total = sum(group.cases for group in groups)
         owners = session.execute(select(Case.owner).where(Case.closed_at.is_(None)).distinct()).scalars().all()
         found = [(case, KINDS[case.kind]) for case in session.execute(listed).scalars()]
+        synthetic = synthetic_among(session, [(case.subject_type, case.subject_id) for case, _ in found])
     pages = max(1, -(-total // ON_A_PAGE))
     choices = {"kinds": KINDS, "owners": sorted({*owners, filters.owner} - {""}), "subjects": flows().subjects}
-    return render_template(
-        "ops/inbox.html", filters=filters, total=total, groups=groups, cases=found, page=page, pages=pages, **choices
-    )
+    shown = {"total": total, "groups": groups, "cases": found, "synthetic": synthetic, "page": page, "pages": pages}
+    return render_template("ops/inbox.html", filters=filters, **shown, **choices)
 
 
 def ids_of(filters: Filters, page: int) -> Any:

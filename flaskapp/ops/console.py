@@ -19,9 +19,11 @@ from flaskapp.ops import synthetic
 from flaskapp.ops.activity import activity
 from flaskapp.ops.health import standing_still
 from flaskapp.ops.home import link, panel
+from flaskapp.ops.labels import synthetic_among
 from flaskapp.ops.redrive import newer_than
 from flaskapp.ops.rq_pages import Ledger
 from flaskapp.ops.shown import counted
+from flaskapp.webhooks import standing as webhooks
 from outbox import breakers, holds, leases, messages, rescue, rq_side, tally, timeline
 
 OPEN_CASES_SHOWN = 20
@@ -80,6 +82,7 @@ def needs() -> Mapping[str, Any]:
         past = session.execute(DAYS_AT_RISK).one().past
         standing = standing_still(session)
         late = [each.flow.replace("_", " ") for each in synthetic.standings(session) if each.late]
+        paused = len(webhooks.paused(session))
     missed = sum(line.missed + line.will_miss for line in lines)
     inbox, list_of_breakers = url_for("ops_cases.inbox"), url_for("ops_breakers.overview")
     found = [
@@ -95,6 +98,7 @@ def needs() -> Mapping[str, Any]:
         (len(shut), f"Cannot be called: {', '.join(each.upstream for each in shut)}", list_of_breakers),
         (missed, "Deadlines missed, or to be missed at this rate: {}", "#panel-outstanding"),
         (past, "Intents to file past their midnight: {}", "#panel-days"),
+        (paused, "Receivers of webhooks paused: {}", url_for("ops_webhooks.overview")),
     ]
     return {"needs": [Need(words.format(counted(number)), url) for number, words, url in found if number]}
 
@@ -116,7 +120,8 @@ def cases() -> Mapping[str, Any]:
     with transaction() as session:
         found = session.execute(statement).scalars().all()
         total = session.execute(OPEN_CASES).one().cases
-        return {"cases": [(case, KINDS[case.kind]) for case in found], "total": total}
+        marked = synthetic_among(session, [(case.subject_type, case.subject_id) for case in found])
+        return {"cases": [(case, KINDS[case.kind]) for case in found], "total": total, "synthetic": marked}
 
 
 def standing() -> Mapping[str, Any]:

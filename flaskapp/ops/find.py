@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from flaskapp.current import flows
 from flaskapp.db import DbSession, Markable
 from flaskapp.flows import Subject
 from flaskapp.logs import REQUEST_ID
+from flaskapp.ops.labels import LABEL, label, synthetic_among
 from flaskapp.subjects import states_of
 from flaskapp.webhooks.models import Webhook
 from flaskapp.webhooks.service import SUBJECT as WEBHOOK
@@ -88,18 +89,18 @@ def candidates(session: DbSession, wanted: str, kinds: tuple[str, ...]) -> Itera
             yield from by_last_four(session, name, subject, wanted)
     if bounds is not None and is_wanted(CASE):
         statement = select(Case).where(Case.id.between(*bounds)).limit(MOST)
-        yield from (of_case(case) for case in session.execute(statement).scalars())
+        yield from of_cases(session, session.execute(statement).scalars().all())
     if bounds is not None and is_wanted(ACCOUNT):
         accounts = select(Account.id).where(Account.id.between(*bounds)).limit(MOST)
         yield from (Found(ACCOUNT, str(each), "sign-in account") for each in session.execute(accounts).scalars())
-    if bounds is not None and WEBHOOK in kinds:
+    if bounds is not None and is_wanted(WEBHOOK):
         webhooks = select(Webhook.id).where(Webhook.id.between(*bounds)).limit(MOST)
-        yield from (Found(WEBHOOK, str(each), "webhook") for each in session.execute(webhooks).scalars())
+        yield from (Found(WEBHOOK, str(each), "receiver of webhooks") for each in session.execute(webhooks).scalars())
     if is_wanted(MESSAGE):
         yield from by_message(session, wanted)
     for about in timeline.requested_by(session, wanted, MOST) if REQUEST_ID.fullmatch(wanted) else []:
         if is_wanted(about.subject_type):
-            words = about.subject_type.replace("_", " ")
+            words = about.subject_type.replace("_", " ") + label(session, about.subject_type, about.subject_id)
             yield Found(about.subject_type, about.subject_id, words, "the id of the request that asked for it")
 
 
@@ -160,12 +161,22 @@ def rows_of(subject: Subject) -> Any:
 
 
 def of_row(name: str, row: Any, by: str = "its id") -> Found:
-    synthetic = ", synthetic" if row.synthetic_on is not None else ""
+    synthetic = LABEL if row.synthetic_on is not None else ""
     return Found(name, str(row.id), f"{name.replace('_', ' ')}, {row.state}{synthetic}", by)
 
 
-def of_case(case: Case) -> Found:
-    return Found(CASE, str(case.id), f"case {case.kind}, {'closed' if case.closed_at else 'open'}")
+def of_cases(session: DbSession, cases: Sequence[Case]) -> list[Found]:
+    """Each with its kind, and whether it is closed or open: that comes last."""
+    marked = synthetic_among(session, [(case.subject_type, case.subject_id) for case in cases])
+    return [
+        Found(
+            CASE,
+            str(case.id),
+            f"case {case.kind}{LABEL if (case.subject_type, case.subject_id) in marked else ''},"
+            f" {'closed' if case.closed_at else 'open'}",
+        )
+        for case in cases
+    ]
 
 
 def by_message(session: DbSession, wanted: str) -> Iterator[Found]:
@@ -177,4 +188,5 @@ def by_message(session: DbSession, wanted: str) -> Iterator[Found]:
     about = timeline.subject_of(session, int(number))
     if about is not None:
         words = f"message about {about.subject_type.replace('_', ' ')} {about.subject_id[:SHORT]}"
+        words += label(session, about.subject_type, about.subject_id)
         yield Found(MESSAGE, number, words, "its id" if job is None else "its job in RQ")

@@ -56,9 +56,14 @@ class Operator(UserMixin):
         return self.role != VIEWER
 
     @property
+    def is_administrator(self) -> bool:
+        """Whether they may do what others may not take back, and be shown secrets."""
+        return self.role == ADMINISTRATOR
+
+    @property
     def may_see_people(self) -> bool:
         """Whether they may find a person, and be shown who it is."""
-        return self.role == ADMINISTRATOR
+        return self.is_administrator
 
     def get_id(self) -> str:
         """What the session keeps: the name, signed with its time and bound to the password, or to the provider and the

@@ -9,7 +9,7 @@ from werkzeug.wrappers import Response
 
 from flaskapp.accounts.models import Account
 from flaskapp.db import transaction
-from flaskapp.ops.find import ACCOUNT, CASE, MESSAGE, Found, find
+from flaskapp.ops.find import ACCOUNT, CASE, MESSAGE, WEBHOOK, Found, find, uuid_bounds
 from flaskapp.ops.login import require_operator
 from flaskapp.ops.story import related_to, tell
 from flaskapp.web.errors import Problem
@@ -46,7 +46,9 @@ def search() -> str | Response:
 
 
 @blueprint.get("/submissions/<kind>/<subject_id>")
-def story_page(kind: str, subject_id: str) -> str:
+def story_page(kind: str, subject_id: str) -> str | Response:
+    if kind == WEBHOOK and (bounds := uuid_bounds(subject_id)):
+        return redirect(url_for("ops_webhooks.receiver_page", webhook_id=bounds[0]))
     with transaction() as session:
         story = tell(session, kind, subject_id)
     if story.state is None and not story.events:

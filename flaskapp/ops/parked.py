@@ -10,6 +10,7 @@ from werkzeug.wrappers import Response
 from flaskapp.db import DbSession, transaction
 from flaskapp.ops.find import LARGEST_ID
 from flaskapp.ops.forms import LONGEST, given
+from flaskapp.ops.labels import synthetic_among
 from flaskapp.ops.login import operator_name, require_operator
 from flaskapp.ops.redrive import Redriven, preview, redrive, requeue_one
 from flaskapp.web.errors import Problem
@@ -40,6 +41,7 @@ def group() -> str:
     with transaction() as session:
         seen = preview(session, job, cause)
         listed = messages.parked_in(session, job, cause, limit=LISTED)
+        synthetic = synthetic_among(session, [(each.subject_type, each.subject_id) for each in listed])
         became = what_became_of(session, followed)
     if seen is None and not followed:
         raise Problem(404, detail="Nothing is parked for this cause any more.")
@@ -51,6 +53,7 @@ def group() -> str:
         cause=cause,
         seen=seen,
         listed=listed,
+        synthetic=synthetic,
         became=became,
         last={"step": step_before, "after": after, "of": ",".join(map(str, followed))},
         step=step,

@@ -13,6 +13,7 @@ from sqlalchemy import select
 from flaskapp.current import flows
 from flaskapp.db import DbSession, transaction
 from flaskapp.flows import nothing_newer
+from flaskapp.ops.labels import synthetic_among
 from flaskapp.ops.story import row_of, waits_for
 from flaskapp.requeue import Refused, requeue_message
 from flaskapp.subjects import states_of
@@ -28,7 +29,8 @@ PASSED_OVER = 1_000
 
 @dataclass(frozen=True)
 class Preview:
-    """What a redrive would meet. Of the first `looked_at` messages, `superseded` have a newer submission."""
+    """What a redrive would meet. Of the first `looked_at` messages, `superseded` have a newer submission, and
+    `synthetic` are of ours."""
 
     job: str
     cause: str
@@ -38,6 +40,7 @@ class Preview:
     oldest: datetime
     looked_at: int
     superseded: int
+    synthetic: int
     shut: str | None
 
     @property
@@ -45,10 +48,11 @@ class Preview:
         of = f"of the first {self.looked_at}, " if self.looked_at < self.messages else ""
         upstream = self.upstream or "what it needs"
         shut = f"{upstream} cannot be called: {self.shut}" if self.shut else f"{upstream} can be called"
+        ours = f" {self.synthetic} synthetic;" if self.synthetic else ""
         more = " or more" if self.messages >= messages.MOST_COUNTED else ""
         return (
             f"{self.messages}{more} parked; {of}{self.superseded} filed again since by the same person;"
-            f" {self.past} past their date; {shut}."
+            f" {self.past} past their date;{ours} {shut}."
         )
 
 
@@ -113,6 +117,7 @@ def preview(session: DbSession, job: str, cause: str) -> Preview | None:
         group.oldest,
         looked_at=len(first),
         superseded=superseded,
+        synthetic=len(synthetic_among(session, [(each.subject_type, each.subject_id) for each in first])),
         shut=shut[0] if shut else None,
     )
 

@@ -21,8 +21,10 @@ from flaskapp.current import flows
 from flaskapp.db import DbSession
 from flaskapp.flows import Subject
 from flaskapp.notifications.models import Notification
-from flaskapp.ops.find import SHORT, Found, of_case, of_row, rows_of
+from flaskapp.ops.find import SHORT, WEBHOOK, Found, of_cases, of_row, rows_of
+from flaskapp.ops.labels import LABEL
 from flaskapp.subjects import states_of
+from flaskapp.webhooks import standing
 from outbox import breakers, messages, timeline
 
 NOTIFICATION = "notification"
@@ -78,6 +80,9 @@ def tell(session: DbSession, subject_type: str, subject_id: str) -> Story:
     subject = flows().promises.get(subject_type)
     row = row_of(session, subject, subject_id)
     state = getattr(row, states_of(subject).column) if row is not None and subject is not None else None
+    if subject_type == WEBHOOK:
+        receiver = standing.receiver(session, uuid.UUID(subject_id))
+        state = receiver.state if receiver is not None else None
     story = Story(subject_type, subject_id, state, facts_of(subject, row))
     parts = [(subject_type, subject_id, ""), *notifications_of(session, subject_type, subject_id)]
     upstreams: set[str] = set()
@@ -229,7 +234,8 @@ def nothing_coming(story: Story, row: Any) -> Next:
     if any(case.words.endswith("open") for case in story.cases):
         return Next("nothing by itself: a human has its case")
     if row is None:
-        return Next("nothing: its row is gone, and only these records are left")
+        gone = "nothing: its row is gone, and only these records are left"
+        return Next(gone if story.state is None else "nothing is due")
     if story.state == "pending":
         return Next("nothing is outstanding, although it is pending: `flask audit --repair`")
     return Next("nothing: it is over")
@@ -240,8 +246,7 @@ def nothing_coming(story: Story, row: Any) -> Next:
 
 def cases_of(session: DbSession, parts: list[tuple[str, str, str]]) -> list[Found]:
     about = or_(*((Case.subject_type == kind) & (Case.subject_id == each) for kind, each, _ in parts))
-    found = session.execute(select(Case).where(about).order_by(Case.opened_at)).scalars()
-    return [of_case(case) for case in found]
+    return of_cases(session, session.execute(select(Case).where(about).order_by(Case.opened_at)).scalars().all())
 
 
 def related_to(session: DbSession, subject_type: str, subject: Subject | None, row: Any) -> list[Found]:
@@ -252,7 +257,7 @@ def related_to(session: DbSession, subject_type: str, subject: Subject | None, r
         told = flows().promises.get(row.subject_type)
         about = row_of(session, told, row.subject_id)
         state = getattr(about, states_of(told).column) if about is not None and told is not None else "gone"
-        words = f"{row.subject_type.replace('_', ' ')}, {state}"
+        words = f"{row.subject_type.replace('_', ' ')}, {state}{LABEL if row.synthetic_on is not None else ''}"
         return [Found(row.subject_type, row.subject_id, words, "what it tells of")]
     accounts, digests = person_of(session, row)
     return of_person(session, accounts, digests, row)

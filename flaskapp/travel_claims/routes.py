@@ -18,7 +18,7 @@ from flaskapp.db import DbSession, durably, transaction
 from flaskapp.travel_claims import service
 from flaskapp.travel_claims.models import TravelClaim
 from flaskapp.travel_claims.service import Filed
-from flaskapp.travel_claims.states import TRAVEL_CLAIM, UNCONFIRMED_WORDS, WORDS
+from flaskapp.travel_claims.states import TRAVEL_CLAIM, words_of
 from flaskapp.web import access
 from flaskapp.web.errors import Problem
 from flaskapp.web.idempotency import KEY_PARAMETER, remember
@@ -181,7 +181,7 @@ def describe_claim(claim: TravelClaim) -> dict[str, Any]:
         "type": "travel_claim",
         "state": claim.state,
         "unconfirmed": claim.unconfirmed,
-        "message": UNCONFIRMED_WORDS if claim.unconfirmed else WORDS[claim.state],
+        "message": words_of(claim.state, claim.unconfirmed),
         "appointment_date": claim.appointment_date.isoformat(),
         "claim_number_last_four": filed.last_four if filed and filed.claim_number else None,
         "requested_at": claim.requested_at.isoformat(),

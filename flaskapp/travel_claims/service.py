@@ -9,6 +9,7 @@ from datetime import date, datetime
 from functools import partial
 from typing import Any
 
+from flask import url_for
 from sqlalchemy import exists, select
 from sqlalchemy.orm import aliased
 
@@ -22,7 +23,7 @@ from flaskapp.flows import Content, States, Subject, Work
 from flaskapp.keys.digests import WITH_THIS_KEY, StoredDigests, only_digests, stored_digests
 from flaskapp.notifications.service import Due, enqueue_notifications, is_addressed
 from flaskapp.travel_claims.models import TravelClaim
-from flaskapp.travel_claims.states import DUPLICATE, FAILED, PENDING, SUBMITTED, TRAVEL_CLAIM
+from flaskapp.travel_claims.states import DUPLICATE, FAILED, PENDING, SUBMITTED, TRAVEL_CLAIM, words_of
 from outbox import Database, QueueSpec, attempts, connect_plainly, prepared, write_histories
 
 TRAVEL_CLAIMS = QueueSpec("travel_claims", upstream="btsss", threads=200, depth=200, concurrency=200)
@@ -268,6 +269,8 @@ CLAIM = Subject(
     event="travel_claim",
     enqueue=enqueue_filing,
     compose=compose_about_claim,
+    sentence=lambda session, row: words_of(row.state, row.unconfirmed),
+    status_url=lambda row: url_for("travel_claims.show_claim", claim_id=row.id),
     content=("identity",),
 )
 

@@ -29,3 +29,7 @@ WORDS = {
     DUPLICATE: "A travel claim for this appointment was already on file. You don't need to file another.",
     FAILED: "We could not file your travel claim. A person here is working on it, and you can still file another way.",
 }
+
+
+def words_of(state: str, unconfirmed: bool) -> str:
+    return UNCONFIRMED_WORDS if unconfirmed else WORDS[state]

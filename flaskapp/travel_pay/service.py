@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+from flask import url_for
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 
@@ -40,6 +41,7 @@ from flaskapp.travel_pay.states import (
     SUBMIT,
     SUBMITTED,
     TRAVEL_PAY_CLAIM,
+    words_of,
 )
 from outbox import NOW, QueueSpec, attempts, restores, sql
 
@@ -371,6 +373,8 @@ TRAVEL_PAY_SUBJECT = Subject(
     event="travel_pay",
     enqueue=enqueue_step,
     compose=compose_about_claim,
+    sentence=lambda session, row: words_of(row.state, row.step, row.unconfirmed),
+    status_url=lambda row: url_for("travel_pay.show_claim", claim_id=row.id),
     reset=note_move,
     known_as=("claim_id",),
     content=("requested",),

@@ -77,6 +77,7 @@ TAGS = {
     "Intent to file": "Intents to file a disability, pension or survivor claim.",
     "Form 526": "The disability form, its files, and what becomes of each.",
     "Travel pay": "Claims, documents and appointments of signed-in travelers.",
+    "Submissions": "Everything that a signed-in person was promised, of every flow.",
     "VANotify": "What VANotify tells us.",
     "Webhooks": "What receivers are told that an operator has added.",
     "Service": "Whether the service runs.",

@@ -37,6 +37,7 @@ class Webhook(db.Model):  # type: ignore[name-defined]
         CheckConstraint("(removed_at IS NULL) = (removed_by IS NULL)", name="removed_by_someone"),
         CheckConstraint("(removed_at IS NULL) = (secret IS NOT NULL)", name="has_secret"),
         CheckConstraint("(earlier_secret IS NULL) = (rotated_at IS NULL)", name="rotated"),
+        CheckConstraint("num_nonnulls(paused_at, paused_by, paused_reason) IN (0, 3)", name="paused_by_someone"),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid.uuid4)
@@ -50,6 +51,10 @@ class Webhook(db.Model):  # type: ignore[name-defined]
     made_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
     removed_by: Mapped[str | None] = mapped_column(Text)
     removed_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    # While it is paused nothing is sent to it, and what it is owed waits.
+    paused_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    paused_by: Mapped[str | None] = mapped_column(Text)
+    paused_reason: Mapped[str | None] = mapped_column(Text)
 
 
 class WebhookDelivery(db.Model):  # type: ignore[name-defined]
@@ -61,6 +66,11 @@ class WebhookDelivery(db.Model):  # type: ignore[name-defined]
         UniqueConstraint("webhook_id", "event"),
         Index("ix_webhook_deliveries_pending", "webhook_id", "sequence", postgresql_where=text("state = 'pending'")),
         Index("ix_webhook_deliveries_kept", text("COALESCE(finished_at, created_at)")),
+        Index(
+            "ix_webhook_deliveries_ended",
+            *("webhook_id", "state", "finished_at"),
+            postgresql_where=text("finished_at IS NOT NULL"),
+        ),
     )
 
     # Of what it tells and of whom, so that it is the same whenever it is made.
@@ -73,7 +83,8 @@ class WebhookDelivery(db.Model):  # type: ignore[name-defined]
     occurred_at: Mapped[datetime] = mapped_column(Timestamp)
     created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
     state: Mapped[str] = mapped_column(Text, server_default=text("'pending'"))
-    # How often it was refused, and when it is tried again.
+    # How often it was refused, with which HTTP status the last time, and when it is tried again.
     refusals: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    refused_with: Mapped[int | None] = mapped_column(Integer)
     due_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
     finished_at: Mapped[datetime | None] = mapped_column(Timestamp)

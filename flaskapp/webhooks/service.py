@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import secrets
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -55,21 +55,21 @@ WAITS = f"""
              WHERE d.webhook_id = w.id AND d.state = '{PENDING}' AND d.due_at <= outbox_now() {{for_long}})
 """
 HAS_WORK = "EXISTS (SELECT 1 " + sql.messages(subject_type=f"'{SUBJECT}'", subject_id="w.id::text") + ")"
-OWED = text(
-    f"SELECT w.id FROM webhooks w WHERE w.removed_at IS NULL AND {WAITS.format(for_long='')} AND NOT {HAS_WORK}"
-)
+IS_TOLD = "w.removed_at IS NULL AND w.paused_at IS NULL"
+OWED = text(f"SELECT w.id FROM webhooks w WHERE {IS_TOLD} AND {WAITS.format(for_long='')} AND NOT {HAS_WORK}")
 FORGOTTEN = f"""
-    SELECT w.id::text FROM webhooks w WHERE w.removed_at IS NULL AND NOT {HAS_WORK}
+    SELECT w.id::text FROM webhooks w WHERE {IS_TOLD} AND NOT {HAS_WORK}
        AND {WAITS.format(for_long="AND d.due_at < outbox_now() - interval '2 minutes'")}"""
 REFUSE = text(f"""
     UPDATE webhook_deliveries d
-       SET refusals = refusals + 1,
+       SET refusals = refusals + 1, refused_with = each.status,
            due_at = outbox_now() + make_interval(secs => :scale * LEAST(:last, :first * power(6, LEAST(refusals, 6)))),
            state = CASE WHEN created_at < outbox_now() - CAST(:refused_for AS interval)
                         THEN '{REFUSED}' ELSE '{PENDING}' END,
            finished_at = CASE WHEN created_at < outbox_now() - CAST(:refused_for AS interval) THEN outbox_now() END
-     WHERE id = ANY(:ids) AND state = '{PENDING}'
-    RETURNING id, state
+      FROM unnest(CAST(:ids AS uuid[]), CAST(:statuses AS int[])) AS each (id, status)
+     WHERE d.id = each.id AND d.state = '{PENDING}'
+    RETURNING d.id, d.state
 """)
 
 
@@ -119,7 +119,8 @@ def add(session: DbSession, url: str, kinds: Sequence[str], actor: str) -> Webho
     return webhook
 
 
-def note(session: DbSession, webhook_id: uuid.UUID, what: str, actor: str, **detail: Any) -> None:
+def note(session: DbSession, webhook_id: uuid.UUID, what: str, actor: str, reason: str = "", **detail: Any) -> None:
+    detail |= {"reason": reason} if reason else {}
     write_history(session, SUBJECT, str(webhook_id), f"webhook.{what}", actor=actor, detail=detail)
 
 
@@ -131,21 +132,47 @@ def lock(session: DbSession, webhook_id: uuid.UUID) -> Webhook:
     return webhook
 
 
-def rotate(session: DbSession, webhook_id: uuid.UUID, actor: str) -> Webhook:
+def rotate(session: DbSession, webhook_id: uuid.UUID, actor: str, reason: str = "") -> Webhook:
     """Sign with a new secret and, for a day, with the one before as well. Raises NoSuchWebhook."""
     webhook = lock(session, webhook_id)
     webhook.earlier_secret, webhook.secret, webhook.rotated_at = webhook.secret, draw_secret(), database_now(session)
-    note(session, webhook_id, "rotated", actor)
+    note(session, webhook_id, "rotated", actor, reason=reason)
     return webhook
 
 
-def remove(session: DbSession, webhook_id: uuid.UUID, actor: str) -> int:
+def pause(session: DbSession, webhook_id: uuid.UUID, actor: str, reason: str) -> bool:
+    """Send it nothing until it is resumed; what it is owed waits. False where it is paused already. What is being sent
+    this moment still arrives. Raises NoSuchWebhook."""
+    webhook = lock(session, webhook_id)
+    if webhook.paused_at is not None:
+        return False
+    webhook.paused_at, webhook.paused_by, webhook.paused_reason = database_now(session), actor, reason
+    session.flush()
+    take_back(session, SUBJECT, str(webhook_id))
+    note(session, webhook_id, "paused", actor, reason=reason)
+    return True
+
+
+def resume(session: DbSession, webhook_id: uuid.UUID, actor: str, reason: str) -> bool:
+    """Deliver again, what waits first. False where it is not paused. Raises NoSuchWebhook."""
+    webhook = lock(session, webhook_id)
+    if webhook.paused_at is None:
+        return False
+    webhook.paused_at = webhook.paused_by = webhook.paused_reason = None
+    session.flush()
+    enqueue_owed(session, webhook_id)
+    note(session, webhook_id, "resumed", actor, reason=reason)
+    return True
+
+
+def remove(session: DbSession, webhook_id: uuid.UUID, actor: str, reason: str = "") -> int:
     """Tell this receiver nothing more, and forget its secrets. Returns how many deliveries were withdrawn; one that is
     being sent this moment may still arrive. Raises NoSuchWebhook."""
     lock_table(session)
     webhook = lock(session, webhook_id)
     webhook.removed_at, webhook.removed_by = database_now(session), actor
     webhook.secret = webhook.earlier_secret = webhook.rotated_at = None
+    webhook.paused_at = webhook.paused_by = webhook.paused_reason = None
     session.flush()
     open_ones = update(WebhookDelivery).where(
         WebhookDelivery.webhook_id == webhook_id, WebhookDelivery.state == PENDING
@@ -155,7 +182,7 @@ def remove(session: DbSession, webhook_id: uuid.UUID, actor: str) -> int:
     close_cases(session, SUBJECT, str(webhook_id), "it is not told any more", actor=actor)
     if not session.execute(select(func.count()).where(Webhook.removed_at.is_(None))).scalar_one():
         feed.stop(session)
-    note(session, webhook_id, "removed", actor, withdrawn=withdrawn.rowcount)
+    note(session, webhook_id, "removed", actor, withdrawn=withdrawn.rowcount, reason=reason)
     return int(withdrawn.rowcount)
 
 
@@ -200,25 +227,38 @@ def owed(webhook_id: uuid.UUID, event: feed.Event, kind: str, data: dict[str, An
     }
 
 
-def redeliver(
-    session: DbSession, webhook_id: uuid.UUID, actor: str, since: datetime | None, deliveries: Sequence[uuid.UUID]
-) -> int:
-    """Send once more, under the same ids, what was delivered or refused since then, or these deliveries, or without
-    either what was refused. Returns how many. Raises NoSuchWebhook."""
-    lock(session, webhook_id)
-    again = update(WebhookDelivery).where(WebhookDelivery.webhook_id == webhook_id)
+def once_more(webhook_id: uuid.UUID, since: datetime | None, deliveries: Sequence[uuid.UUID]) -> list[Any]:
+    """Conditions for what a redelivery sends again: what was delivered or refused since then, or these deliveries, or
+    without either what was refused."""
+    of = [WebhookDelivery.webhook_id == webhook_id]
     if deliveries:
-        again = again.where(WebhookDelivery.id.in_(deliveries))
+        of.append(WebhookDelivery.id.in_(deliveries))
     elif since is not None:
-        again = again.where(WebhookDelivery.occurred_at >= since)
+        of.append(WebhookDelivery.occurred_at >= since)
     over = (DELIVERED, REFUSED) if deliveries or since is not None else (REFUSED,)
-    values = {"state": PENDING, "finished_at": None, "refusals": 0, "due_at": NOW}
-    found: Any = session.execute(again.where(WebhookDelivery.state.in_(over)).values(**values))
+    return [*of, WebhookDelivery.state.in_(over)]
+
+
+def redeliver(
+    session: DbSession,
+    webhook_id: uuid.UUID,
+    actor: str,
+    since: datetime | None = None,
+    deliveries: Sequence[uuid.UUID] = (),
+    reason: str = "",
+) -> int:
+    """Send once more, under the same ids, what `once_more` says, and at once what waits. Returns how many are sent once
+    more. To a receiver that is paused they go when it is resumed. Raises NoSuchWebhook."""
+    paused = lock(session, webhook_id).paused_at is not None
+    values = {"state": PENDING, "finished_at": None, "refusals": 0, "refused_with": None, "due_at": NOW}
+    again = update(WebhookDelivery).where(*once_more(webhook_id, since, deliveries))
+    found: Any = session.execute(again.values(**values))
     waits = update(WebhookDelivery).where(WebhookDelivery.webhook_id == webhook_id, WebhookDelivery.state == PENDING)
     session.execute(waits.values(due_at=NOW))
-    DELIVER.enqueue(session, str(webhook_id))
-    hasten(session, SUBJECT, str(webhook_id))
-    note(session, webhook_id, "redelivered", actor, deliveries=found.rowcount)
+    if not paused:
+        DELIVER.enqueue(session, str(webhook_id))
+        hasten(session, SUBJECT, str(webhook_id))
+    note(session, webhook_id, "redelivered", actor, deliveries=found.rowcount, reason=reason)
     return int(found.rowcount)
 
 
@@ -226,9 +266,9 @@ def redeliver(
 
 
 def load(session: DbSession, webhook_id: str) -> Batch | None:
-    """The oldest deliveries that are due; None where there are none, or nobody is told any more."""
+    """The oldest deliveries that are due; None where there are none, or nobody is told any more or for now."""
     webhook = session.get(Webhook, uuid.UUID(webhook_id))
-    if webhook is None or webhook.secret is None:
+    if webhook is None or webhook.secret is None or webhook.paused_at is not None:
         return None
     due = select(WebhookDelivery).where(
         WebhookDelivery.webhook_id == webhook.id, WebhookDelivery.state == PENDING, WebhookDelivery.due_at <= NOW
@@ -246,22 +286,34 @@ def secrets_of(webhook: Webhook, now: datetime) -> tuple[str, ...]:
     return tuple(each for each in (webhook.secret, webhook.earlier_secret if both else None) if each is not None)
 
 
-def record(session: DbSession, webhook_id: str, taken: Sequence[uuid.UUID], refused: Sequence[uuid.UUID]) -> None:
-    """What one attempt came to. If more is due, it is enqueued at once."""
+def record(
+    session: DbSession,
+    webhook_id: str,
+    taken: Sequence[uuid.UUID],
+    refused: Mapping[uuid.UUID, int],
+    wait_seconds: float = 0.0,
+) -> None:
+    """What one attempt came to: what was taken, and what was refused with which HTTP status. If more is due, it is
+    enqueued at once, or after `wait_seconds` where the receiver said in the midst of it that it takes no more."""
     if taken:
         pending = update(WebhookDelivery).where(WebhookDelivery.id.in_(taken), WebhookDelivery.state == PENDING)
-        session.execute(pending.values(state=DELIVERED, finished_at=NOW))
+        session.execute(pending.values(state=DELIVERED, finished_at=NOW, refused_with=None))
         close_cases(session, SUBJECT, webhook_id, "it takes deliveries again", kinds=[FAILING])
     if refused:
         record_refused(session, webhook_id, refused)
-    more = text(OWED.text + " AND w.id = :webhook_id")
-    if session.execute(more, {"webhook_id": uuid.UUID(webhook_id)}).first() is not None:
-        DELIVER.enqueue(session, webhook_id)
+    enqueue_owed(session, uuid.UUID(webhook_id), wait_seconds)
 
 
-def record_refused(session: DbSession, webhook_id: str, refused: Sequence[uuid.UUID]) -> None:
+def enqueue_owed(session: DbSession, webhook_id: uuid.UUID, delay_seconds: float = 0.0) -> None:
+    """Have the receiver told what is due, if there is any and nothing does that yet."""
+    if session.execute(text(OWED.text + " AND w.id = :webhook_id"), {"webhook_id": webhook_id}).first() is not None:
+        DELIVER.enqueue(session, str(webhook_id), delay_seconds=delay_seconds)
+
+
+def record_refused(session: DbSession, webhook_id: str, refused: Mapping[uuid.UUID, int]) -> None:
     values = {"scale": settings().retry_scale, "first": FIRST_DELAY, "last": LAST_DELAY, "refused_for": REFUSED_FOR}
-    for row in session.execute(REFUSE, {**values, "ids": list(refused)}).all():
+    values |= {"ids": list(refused), "statuses": list(refused.values())}
+    for row in session.execute(REFUSE, values).all():
         if row.state == REFUSED:
             open_case(session, REFUSED_CASE, SUBJECT, webhook_id, {"delivery": str(row.id)})
 

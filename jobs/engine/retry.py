@@ -11,13 +11,20 @@ HOUR = 3600.0
 @dataclass(frozen=True)
 class Schedule:
     """`delays` in seconds after each charged attempt, the last one repeated, until the breaker was closed for
-    `budget_seconds`."""
+    `budget_seconds`. A `Retry-After` is obeyed for `obeyed_seconds` at most; for none where an upstream's breaker obeys
+    it for everybody."""
 
     delays: tuple[float, ...]
     budget_seconds: float
+    obeyed_seconds: float = 0.0
 
     def delay(self, charged_attempts: int) -> float:
         return self.delays[min(charged_attempts, len(self.delays) - 1)]
+
+    def wait(self, charged_attempts: int, scale: float, asked_for: float | None) -> float:
+        """Seconds until the next try: the delay, about, or what was asked for where that is longer and obeyed."""
+        own = jittered(self.delay(charged_attempts), scale)
+        return max(own, min(asked_for or 0.0, self.obeyed_seconds))
 
 
 # Sidekiq's backoff, with which check-in has always retried its texts: 14 delays, about 25 hours in all.
@@ -38,7 +45,10 @@ TRAVEL_PAY_STEP = TRAVEL_CLAIM
 DOCUMENT_POLL = Schedule(delays=(15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0), budget_seconds=HOUR)
 NOTIFICATION = Schedule(delays=tuple(float(n**4 + 15) for n in range(14)), budget_seconds=25 * HOUR)
 # After nobody answered at a receiver of webhooks: seconds at first, two hours in the end, for three days.
-WEBHOOK = Schedule(delays=tuple(min(7_200.0, 5.0 * 6**n) for n in range(6)), budget_seconds=3 * 24 * HOUR)
+# Each is its own breaker, so what one asks for is obeyed here, up to a quarter of a day: a dozen tries are left.
+WEBHOOK = Schedule(
+    delays=tuple(min(7_200.0, 5.0 * 6**n) for n in range(6)), budget_seconds=3 * 24 * HOUR, obeyed_seconds=6 * HOUR
+)
 ALERT = Schedule(delays=(10.0, 30.0, 60.0, 300.0, 900.0), budget_seconds=7 * 24 * HOUR)
 
 # A look-up follows soon after a lost reply, and again when the upstream must have finished with the call.

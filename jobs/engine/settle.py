@@ -310,8 +310,9 @@ def retry(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> 
         return leave_to_human(session, spec, grant, outcome, "exhausted", status="expired")
     charged = is_charged(session, grant, outcome)
     attempts.finish(session, grant.attempt_id, ending(spec, outcome), charged=charged)
-    delay = spec.schedule.delay(grant.charged_attempts)
-    return attempts.postpone(session, grant, jittered(delay, scale()), charged=charged)
+    asked_for = outcome.error.retry_after if isinstance(outcome.error, UpstreamError) else None
+    delay = spec.schedule.wait(grant.charged_attempts, scale(), asked_for)
+    return attempts.postpone(session, grant, delay, charged=charged)
 
 
 def hand_back(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:

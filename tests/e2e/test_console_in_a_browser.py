@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, Route
 
+from flaskapp.db import transaction
+from flaskapp.webhooks import service as webhooks
 from jobs import housekeeping
 from jobs.periodic.scheduler import LedgerScheduler
 from sandbox.databases import TemplateDatabase
@@ -159,7 +161,12 @@ def test_what_is_parked_is_redriven_and_a_case_closed(page: Page, product: Produ
 
 
 def test_the_other_pages(page: Page, product: Product) -> None:
+    for url in ("http://127.0.0.1:9/hook", "http://127.0.0.1:9/another"):
+        with product.app.app_context(), transaction() as session:
+            receiver = webhooks.add(session, url, ["case.opened"], OPERATOR).id
     others: dict[str, Any] = {
+        "webhooks": "/ops/webhooks/",
+        "webhook": f"/ops/webhooks/{receiver}",
         "people": "/ops/people/",
         "closed-cases": "/ops/cases/?closed=yes",
         "gone": "/ops/cases/0000",
@@ -180,3 +187,55 @@ def test_the_other_pages(page: Page, product: Product) -> None:
     page.locator("#wanted").press("Enter")
     page.get_by_role("heading", name="0 found").wait_for()
     without_faults(page, "found-nothing")
+
+
+def refuse(product: Product, date: str) -> None:
+    """A claim that BTSSS refuses: one more open case."""
+    product.control.play("btsss", "refused")
+    file_claim(product, date=date)
+    product.work()
+    product.control.reset()
+
+
+def is_fetch(route: Route) -> bool:
+    return route.request.resource_type == "fetch"
+
+
+def test_home_replaces_its_panels_by_itself(page: Page, product: Product) -> None:
+    """Every half minute of the page's own clock, but never under somebody's hands, and never twice at once. It is the
+    last one: the context keeps that clock."""
+    held: list[Route] = []
+    page.route("**/ops/", lambda route: held.append(route) if is_fetch(route) else route.continue_())
+    page.clock.install()
+    refuse(product, "2031-03-08")
+    page.goto("/ops/")
+    cases = page.locator("#fresh").get_by_role("link", name="Open cases")
+    number = int(cases.inner_text().rpartition(" ")[2])
+
+    def half_a_minute() -> int:
+        """How many answers the page waits for, half a minute later."""
+        page.clock.fast_forward(30_000)
+        page.wait_for_timeout(100)
+        return len(held)
+
+    def answer() -> None:
+        with page.expect_event("requestfinished"):
+            held.pop().continue_()
+        page.wait_for_timeout(100)
+
+    refuse(product, "2031-03-09")
+    assert half_a_minute() == half_a_minute() == half_a_minute() == 1
+    answer()
+    page.get_by_role("link", name=f"Open cases: {number + 1}").wait_for()
+
+    refuse(product, "2031-03-10")
+    assert half_a_minute() == 1
+    page.locator("#fresh a").first.focus()
+    answer()
+    assert cases.inner_text().endswith(f" {number + 1}") and half_a_minute() == 0
+    page.get_by_role("button", name="Pause").click()
+    assert half_a_minute() == 0 and "paused" in page.locator("#age").inner_text()
+    page.get_by_role("button", name="Pause").click()
+    page.wait_for_timeout(100)
+    answer()
+    page.get_by_role("link", name=f"Open cases: {number + 2}").wait_for()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from flask.testing import FlaskClient
@@ -15,6 +16,13 @@ def logged_in(product: Product, secrets_folder: Path) -> FlaskClient:
     client = product.app.test_client()
     assert log_in(client, kept_secrets(secrets_folder).operator_password, OPERATOR).status_code == 303
     return client
+
+
+def become(product: Product, **roles: tuple[str, ...]) -> None:
+    """The operator's name is in these settings of roles, and in no other."""
+    config = product.app.extensions["operators_config"]
+    none: dict[str, tuple[str, ...]] = {"operator_viewers": (), "operator_administrators": ()}
+    product.app.extensions["operators_config"] = replace(config, **none | roles)
 
 
 def read(operator: FlaskClient, path: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from flask.testing import FlaskClient
 from sandbox.settings import OPERATOR
 from tests.dashboard import OWN
 from tests.edge_app import csrf_of
-from tests.integration.console_steps import act, logged_in, read
+from tests.integration.console_steps import act, become, logged_in, read
 from tests.integration.form526_steps import filer
 from tests.integration.itf_steps import sign_in
 from tests.integration.steps import file_claim, refused
@@ -24,12 +23,6 @@ PEOPLE = "/ops/people/"
 def operator(product: Product, secrets_folder: Path) -> FlaskClient:
     """An administrator, as after `make run`."""
     return logged_in(product, secrets_folder)
-
-
-def become(product: Product, **roles: tuple[str, ...]) -> None:
-    config = product.app.extensions["operators_config"]
-    none: dict[str, tuple[str, ...]] = {"operator_viewers": (), "operator_administrators": ()}
-    product.app.extensions["operators_config"] = replace(config, **none | roles)
 
 
 def test_who_it_is_is_shown_with_a_reason_that_stands_in_the_story(

@@ -3,18 +3,23 @@ late."""
 
 from __future__ import annotations
 
+import json
 import threading
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
+from flask.testing import FlaskClient
+
 from flaskapp.audit.report import audit_everything
 from flaskapp.config import SYNTHETIC_NEEDS
+from flaskapp.db import transaction
+from flaskapp.ops.find import Found, find_one
 from jobs import housekeeping
 from sandbox.upstreams.cast import DEFAULT_CAST, Veteran
 from tests.integration.console_steps import logged_in, read
 from tests.integration.itf_steps import move_to, pass_time
-from tests.integration.steps import file_claim, reconfigure
+from tests.integration.steps import command, file_claim, reconfigure
 from tests.product import ADA, Product
 
 TABLES = ("travel_claims", "travel_pay_claims", "intents_to_file", "form526_submissions")
@@ -142,13 +147,48 @@ def test_one_that_is_late_is_alarmed_once_and_closed_by_the_next(product: Produc
     (case,) = product.rows("SELECT id, owner FROM cases WHERE kind = 'synthetic_late'")
     assert case.owner == "ops@example.gov"
     assert gauges(product, "late") == {**dict.fromkeys(SYNTHETIC_NEEDS, 0.0), "travel_claim": 1.0}
-    page = read(logged_in(product, secrets_folder), "/ops/")
-    assert "Synthetic submissions late: travel claim" in page
-    assert "Synthetic:" in read(logged_in(product, secrets_folder), f"/ops/cases/{case.id}")
+    operator = logged_in(product, secrets_folder)
+    assert "Synthetic submissions late: travel claim" in read(operator, "/ops/")
+    labelled_wherever_it_is_listed(product, operator, str(case.id))
     product.control.play("va_notify", "ok")
     product.work()
     housekeeping.file_synthetic()
     assert product.cases() == [] and set(gauges(product, "late").values()) == {0.0}
+
+
+def labelled_wherever_it_is_listed(product: Product, operator: FlaskClient, case: str) -> None:
+    """Its case, its parked message and what is found by either, each beside a person's, which has no label."""
+    (late,) = product.rows("SELECT subject_type, subject_id FROM cases WHERE CAST(id AS text) = :id", id=case)
+    product.rows(
+        "INSERT INTO cases (id, kind, subject_type, subject_id, owner, priority, details)"
+        " SELECT gen_random_uuid(), 'refused', 'travel_claim', id::text, 'x', 0, '{}' FROM travel_claims"
+        " WHERE synthetic_on IS NULL LIMIT 1 RETURNING 1"
+    )
+    message = product.value("SELECT id FROM outbox_messages WHERE queue = 'notifications'")
+    assert command(product, "outbox", "park", str(message), "--reason", "to look at it").exit_code == 0
+    mark, short = "<strong>synthetic</strong>", late.subject_id[:8]
+    for path in ("/ops/", "/ops/cases/"):
+        page = read(operator, path)
+        assert f"{short}, {mark}" in page and page.count(mark) == 2, path
+    group = read(operator, "/ops/parked/group?job=jobs.notifications.send_notification&cause=to look at it")
+    assert mark in group and "1 synthetic;" in group
+    assert "Synthetic:" in read(operator, f"/ops/cases/{case}")
+    for wanted in (str(message), case):
+        assert ", synthetic" in str(find_one_of(product, wanted))
+    listed = json.loads(command(product, "cases", "list", "--json").stdout)
+    assert {each["id"]: each["synthetic"] for each in listed}[case] is True
+    assert [each["synthetic"] for each in listed].count(False) == 1
+    assert json.loads(command(product, "outbox", "list", "--json").stdout)[0]["synthetic"] is True
+    shown = json.loads(command(product, "show", case, "--json").stdout)
+    assert shown["synthetic"] is True and ", synthetic" in shown["found"]["words"]
+    assert ", synthetic · owner" in command(product, "cases", "show", case).output
+    command(product, "outbox", "requeue", str(message))
+    product.rows("DELETE FROM cases WHERE kind IN ('refused', 'parked_by_hand') RETURNING 1")
+
+
+def find_one_of(product: Product, wanted: str) -> Found:
+    with product.app.app_context(), transaction() as session:
+        return find_one(session, wanted)
 
 
 def rest_of_the_day(product: Product) -> timedelta:

@@ -16,8 +16,10 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
+from flask.testing import FlaskClient
 from sqlalchemy import text
 from standardwebhooks import Webhook, WebhookVerificationError
+from werkzeug.http import http_date
 
 from flaskapp.audit.repair import repair_faults
 from flaskapp.audit.report import audit_recent
@@ -27,8 +29,10 @@ from flaskapp.web.openapi import JSON, document
 from jobs.housekeeping import retain
 from outbox import breakers, feed, sync_calls
 from outbox.values import BreakerSettings
+from sandbox.settings import OPERATOR
 from tests.described import closed
-from tests.integration.console_steps import logged_in, read
+from tests.edge_app import csrf_of
+from tests.integration.console_steps import act, become, logged_in, read
 from tests.integration.steps import command, file_claim, reconfigure, sweep
 from tests.product import ADA, Product, eventually
 
@@ -49,6 +53,8 @@ class Receiver(ThreadingHTTPServer):
         self.held = threading.Event()
         self.held.set()
         self.location: str | None = None
+        # Said with whatever is no 2xx.
+        self.retry_after: str | None = None
 
     @property
     def url(self) -> str:
@@ -70,7 +76,10 @@ class Take(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.came.append(({name.lower(): value for name, value in self.headers.items()}, body))
         self.server.held.wait(60)
-        self.send_response(self.server.answers.pop(0) if self.server.answers else 204)
+        status = self.server.answers.pop(0) if self.server.answers else 204
+        self.send_response(status)
+        if self.server.retry_after and status >= 300:
+            self.send_header("Retry-After", self.server.retry_after)
         if self.server.location:
             self.send_header("Location", self.server.location)
         self.send_header("Content-Length", "0")
@@ -193,7 +202,10 @@ def test_the_snippets_of_the_documentation_verify_and_refuse(product: Product) -
         handled = len(names["handled"])
         assert names["receive"](headers, body) == 204 and len(names["handled"]) == handled == 1
         assert names["receive"](headers, body + b" ") == 400
-        old = {**headers, "webhook-timestamp": "1700000000"}
+        # Signed as rightly as ever: nothing but its age is wrong.
+        then = datetime.fromtimestamp(1_700_000_000, UTC)
+        signed = Webhook(mine["secret"]).sign(headers["webhook-id"], then, body.decode())
+        old = {**headers, "webhook-timestamp": "1700000000", "webhook-signature": signed}
         assert names["receive"](old, body) == 400
         if node := shutil.which("node"):
             text = body.decode()
@@ -278,6 +290,119 @@ def test_a_dead_receiver_is_tried_alone_given_to_a_human_and_removed(product: Pr
             command(product, "webhooks", "remove", webhook)
         with transaction() as session:
             assert feed.take(session) is None, "nobody is told anything, and nothing is read for anybody"
+
+
+def test_a_receiver_that_asks_to_be_left_alone_is_up_to_six_hours(product: Product) -> None:
+    """In seconds or as a date, and also where it says so in the midst of a batch."""
+
+    def tried_in(asked: str, *answers: int) -> float:
+        """Seconds until the next try after these answers, to the second or so."""
+        told.retry_after, told.answers, seen = asked, list(answers), len(told.came)
+        command(product, "webhooks", "redeliver", mine, "--since", "2020-01-01")
+        product.work(until=lambda: len(told.came) >= seen + len(answers) and listed(product)[mine]["work"] == "later")
+        assert len(told.came) == seen + len(answers)
+        return float(product.value("SELECT extract(epoch FROM due_at - outbox_now())::float FROM outbox_messages"))
+
+    with receiving() as told:
+        mine = add(product, told.url, CLAIM_MOVED)["id"]
+        file_claim(product)
+        tell(product)
+        assert (len(told.came), product.outstanding()) == (2, 0)
+        in_two_hours = http_date(product.value("SELECT outbox_now()") + timedelta(hours=2))
+        assert 3_500 < tried_in("3600", 429) <= 3_600
+        assert 7_100 < tried_in(in_two_hours, 503) <= 7_201
+        assert 21_500 < tried_in("999999999", 503) <= 21_600
+        assert 3_500 < tried_in("3600", 204, 429) <= 3_600
+        assert tried_in("Thu, 01 Jan 1970 00:00:00 GMT", 503) < 60
+
+
+def test_receivers_in_the_console(product: Product, secrets_folder: Path) -> None:
+    """One that refuses: seen, paused, sent to again, given a new secret and removed, each by role, with a reason that
+    is kept; and the same from a shell."""
+    operator = logged_in(product, secrets_folder)
+    with receiving() as told:
+        mine = add(product, told.url, CLAIM_MOVED)
+        here = f"/ops/webhooks/{mine['id']}"
+        told.answers = [422] * 100
+        file_claim(product)
+        tell(product)
+        product.rows("UPDATE webhook_deliveries SET created_at = now() - interval '4 days', due_at = now() RETURNING 1")
+        tell(product)
+        told.answers.clear()
+        one, other = (row.id for row in product.rows("SELECT id::text FROM webhook_deliveries ORDER BY sequence"))
+        page = read(operator, here)
+        assert "0 waiting; 2 refused for good" in page and "HTTP 422" in page
+        overview = read(operator, "/ops/webhooks/")
+        assert f'href="{here}"' in overview and ">told</td>" in overview and ">answered</td>" in overview
+        assert 'href="/ops/webhooks/"' in read(operator, "/ops/")
+        preview = command(product, "webhooks", "redeliver", mine["id"], "--preview")
+        assert preview.stdout == "waiting: 0; once more: 2. Nothing was changed.\n"
+        pause_and_send_again(product, operator, told, mine, one, other)
+        renew_and_remove(product, operator, told, mine)
+
+
+def pause_and_send_again(
+    product: Product, operator: FlaskClient, told: Receiver, mine: dict[str, Any], one: str, other: str
+) -> None:
+    here = f"/ops/webhooks/{mine['id']}"
+    # Paused, it is owed what happens and what is sent again, and gets nothing.
+    assert "Paused." in act(operator, here, f"{here}/pause", reason="their release")
+    assert "somebody was faster" in act(operator, here, f"{here}/pause", reason="once more")
+    seen = len(told.came)
+    assert "once more: 1, with what waits, when it is resumed." in act(
+        operator, here, f"{here}/redeliver", reason="x", only="chosen", delivery=one
+    )
+    file_claim(product, date="2031-03-05")
+    tell(product)
+    assert len(told.came) == seen and audit_recent().clean
+    page = read(operator, here)
+    assert "3 waiting" in page and f"by {OPERATOR}: their release" in page and "HTTP 422" in page
+    assert "Receivers of webhooks paused: 1" in read(operator, "/ops/")
+    shown = command(product, "show", mine["id"]).output
+    assert ": paused" in shown and "reason their release" in shown and mine["secret"] not in shown
+    assert command(product, "webhooks", "resume", mine["id"]).exit_code == 0
+    product.work()
+    assert sorted(told.ids[seen:]) == sorted({*told.ids[seen:]}) and len(told.came) == seen + 3
+    assert one in told.ids[seen:] and other not in told.ids[seen:]
+    assert "Sent once more: 1, with what waits, now." in act(
+        operator, here, f"{here}/redeliver", reason="they mended it"
+    )
+    product.work()
+    assert told.ids[-1] == other and "0 refused for good" in read(operator, here)
+
+
+def renew_and_remove(product: Product, operator: FlaskClient, told: Receiver, mine: dict[str, Any]) -> None:
+    here = f"/ops/webhooks/{mine['id']}"
+    # A form that is sent twice draws one secret, and ends none that is in use.
+    form = {"csrf_token": csrf_of(operator.get(here).text), "reason": "somebody left", "known": ""}
+    secret = re.search(r"whsec_[^<]+", operator.post(f"{here}/rotate", data=form).text)
+    again = operator.post(f"{here}/rotate", data=form, follow_redirects=True).text
+    assert secret is not None and "somebody was faster" in again and "whsec_" not in again
+    command(product, "webhooks", "redeliver", mine["id"], "--since", "2020-01-01")
+    product.work()
+    for each in (mine["secret"], secret[0]):
+        Webhook(each).verify(told.came[-1][1], told.came[-1][0])
+
+    become(product)
+    page = read(operator, here)
+    assert "Draw a new secret" not in page and "Remove for good" not in page and "Pause" in page
+    for act_of_theirs in ("rotate", "remove"):
+        assert operator.post(f"{here}/{act_of_theirs}", data=form).status_code == 403
+    become(product, operator_viewers=(OPERATOR,))
+    assert operator.post(f"{here}/pause", data=form).status_code == 403
+    become(product, operator_administrators=(OPERATOR,))
+    assert "It is told nothing more." in act(operator, here, f"{here}/remove", reason="they are gone")
+    assert mine["id"] not in read(operator, "/ops/webhooks/") and "Redeliver all" not in read(operator, here)
+    acts = product.rows("SELECT what, actor, detail FROM outbox_history WHERE what ~ '^webhook[.]' ORDER BY id")
+    kept = [(each.what, each.detail.get("reason")) for each in acts if each.actor == OPERATOR]
+    assert kept == [
+        ("webhook.paused", "their release"),
+        ("webhook.redelivered", "x"),
+        ("webhook.redelivered", "they mended it"),
+        ("webhook.rotated", "somebody left"),
+        ("webhook.removed", "they are gone"),
+    ]
+    assert "whsec_" not in str(acts)
 
 
 def test_a_hanging_receiver_stops_nobody_and_lost_work_is_found(product: Product) -> None:

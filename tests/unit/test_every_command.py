@@ -18,7 +18,7 @@ attach(app)
 # They say in a sentence what they did, or print the one thing that they are for.
 ACTS = {
     *("breakers hold", "breakers lift", "breakers try-now", "cases assign", "cases close", "cases note"),
-    *("webhooks redeliver", "webhooks remove", "webhooks test"),
+    *("webhooks pause", "webhooks redeliver", "webhooks remove", "webhooks resume", "webhooks test"),
     *("documents delivered", "documents upload-again", "itf used", "outbox park", "outbox requeue", "release", "db"),
     *(
         "keys forget",

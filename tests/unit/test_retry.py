@@ -16,6 +16,7 @@ from jobs.engine.retry import (
     LOOK_UP_DELAYS,
     NOTIFICATION,
     TRAVEL_CLAIM,
+    WEBHOOK,
     Schedule,
     jittered,
     look_up_delay,
@@ -67,6 +68,15 @@ def test_jitter_is_a_tenth_either_way_and_follows_the_scale() -> None:
     assert 90 <= min(drawn) < 95 and 105 < max(drawn) <= 110
     assert 0.09 <= jittered(100.0, 0.001) <= 0.11
     assert jittered(0.0) == 0.0
+
+
+def test_what_a_receiver_asks_for_is_obeyed_between_our_own_delay_and_a_quarter_of_a_day() -> None:
+    assert WEBHOOK.wait(4, 1.0, 10_000.0) == 10_000.0
+    assert WEBHOOK.wait(4, 1.0, 1e9) == 6 * HOUR
+    for asked_for in (None, 0.0, 60.0):
+        assert 0.9 * 6_480 <= WEBHOOK.wait(4, 1.0, asked_for) <= 1.1 * 6_480
+    # What calls an upstream leaves that to its breaker, which obeys it for everybody.
+    assert TRAVEL_CLAIM.wait(0, 1.0, 10_000.0) < 17
 
 
 def test_a_claim_has_25_hours_of_closed_breaker_and_five_days_in_all() -> None:

@@ -32,6 +32,7 @@ documents_cli = AppGroup(
 
 UNFINISHED = text("""
     SELECT id::text, kind, doc_type, lighthouse_request_id, created_at, uploaded_at, last_polled_at, not_found_count,
+           synthetic_on,
            round((extract(epoch FROM outbox_now() - created_at) / 3600)::numeric, 1)::float AS hours
       FROM form526_document_submissions
      WHERE lighthouse_status = 'pending' AND created_at < outbox_now() - make_interval(hours => :hours)
@@ -40,7 +41,7 @@ UNFINISHED = text("""
 ONE = text("""
     SELECT id::text, submission_id::text, kind, doc_type, lighthouse_status, lighthouse_request_id, possibly_twice,
            failed_step, upstream_error, created_at, uploaded_at, last_polled_at, poll_due_at, not_found_count,
-           started_at, ended_at, finished_at, delivered_by, cycle
+           started_at, ended_at, finished_at, delivered_by, cycle, synthetic_on
       FROM form526_document_submissions WHERE id = :id
 """)
 

@@ -29,7 +29,8 @@ AT_RISK = text(f"""
     SELECT f.id::text, f.type, f.asked_at, f.legal_midnight_at,
            round((extract(epoch FROM f.legal_midnight_at - outbox_now()) / 3600)::numeric, 1)::float AS hours_left,
            m.state AS message, m.charged_attempts AS attempts, m.due_at AS next_try_at,
-           {sql.open_reason("m.upstream")} AS open_breaker, {sql.held_until("m.upstream")} AS held_until
+           {sql.open_reason("m.upstream")} AS open_breaker, {sql.held_until("m.upstream")} AS held_until,
+           f.synthetic_on
       FROM intents_to_file f
       LEFT JOIN (SELECT m.* {sql.messages(subject_type="'intent_to_file'")}) m ON m.subject_id = f.id::text
      WHERE f.state = 'pending'

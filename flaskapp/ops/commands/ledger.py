@@ -19,10 +19,11 @@ from flaskapp.cases.kinds import KINDS
 from flaskapp.cases.models import Case
 from flaskapp.cases.service import assign_case, close_case, note_case, open_case, playbook
 from flaskapp.current import flows
-from flaskapp.db import transaction
+from flaskapp.db import DbSession, transaction
 from flaskapp.ops import redrive
 from flaskapp.ops.commands.arguments import MESSAGE_ID, Count, id_argument, limit_option
 from flaskapp.ops.find import CASE
+from flaskapp.ops.labels import label, synthetic_among
 from flaskapp.requeue import REOPEN_PATH, Refused, requeue_message
 from outbox import messages, parked, registries, timeline
 
@@ -38,6 +39,12 @@ def rows(result: Any) -> list[dict[str, Any]]:
     return [dict(row._mapping) for row in result]
 
 
+def labelled(session: DbSession, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows about subjects, with whether each is synthetic."""
+    marked = synthetic_among(session, [(row["subject_type"], row["subject_id"]) for row in found])
+    return [{**row, "synthetic": (row["subject_type"], row["subject_id"]) in marked} for row in found]
+
+
 def show(found: Any, as_json: bool) -> None:
     """Print rows as JSON, or as text columns wide enough for their values."""
     if as_json:
@@ -47,6 +54,8 @@ def show(found: Any, as_json: bool) -> None:
         click.echo("nothing")
         return
     names = [name for name in found[0] if any(row[name] not in (None, "", {}) for row in found)]
+    # A column that is true of nothing says nothing.
+    names = [name for name in names if any(row[name] is not False for row in found)]
     cells = [[str(row[name]) if row[name] is not None else "" for name in names] for row in found]
     widths = [max(len(name), *(len(line[index]) for line in cells)) for index, name in enumerate(names)]
     for line in (names, *cells):
@@ -78,7 +87,8 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSO
 def list_messages(state: str | None, queue: str | None, limit: int, as_json: bool) -> None:
     """List messages, earliest deadline first."""
     with transaction() as session:
-        show(rows(messages.list_messages(session, state=state, queue=queue, limit=limit)), as_json)
+        found = rows(messages.list_messages(session, state=state, queue=queue, limit=limit))
+        show(labelled(session, found), as_json)
 
 
 @outbox_cli.command("show")
@@ -88,7 +98,7 @@ def show_message(message_id: int, as_json: bool) -> None:
     """Show one message: where it stands, every attempt, and the history of its subject."""
     with transaction() as session:
         found = messages.find_message(session, message_id)
-        message = dict(found._mapping) if found is not None else None
+        message = labelled(session, [dict(found._mapping)])[0] if found is not None else None
         attempts = rows(timeline.attempts_at(session, message_id))
         history = rows(timeline.history_around(session, message_id))
     if not message and not attempts:
@@ -214,7 +224,7 @@ def list_cases(owner: str | None, everything: bool, limit: int, as_json: bool) -
     statement = statement.where(Case.owner == owner) if owner else statement
     statement = statement.limit(limit)
     with transaction() as session:
-        show(rows(session.execute(statement)), as_json)
+        show(labelled(session, rows(session.execute(statement))), as_json)
 
 
 @cases_cli.command("show")
@@ -225,15 +235,17 @@ def show_case(case_id: uuid.UUID, as_json: bool) -> None:
     with transaction() as session:
         case = session.get_one(Case, case_id)
         if as_json:
-            show({column.key: getattr(case, column.key) for column in case.__mapper__.columns}, True)
+            whole = {column.key: getattr(case, column.key) for column in case.__mapper__.columns}
+            show(labelled(session, [whole])[0], True)
         else:
-            print_case(case)
+            print_case(session, case)
 
 
-def print_case(case: Case) -> None:
+def print_case(session: DbSession, case: Case) -> None:
     """A case as text: what happened, what to do about it, its details and its notes."""
     kind = KINDS[case.kind]
-    click.echo(f"{case.kind} · {case.subject_type} {case.subject_id} · owner {case.owner}")
+    synthetic = label(session, case.subject_type, case.subject_id)
+    click.echo(f"{case.kind} · {case.subject_type} {case.subject_id}{synthetic} · owner {case.owner}")
     click.echo(
         f"opened {case.opened_at:%Y-%m-%d %H:%M} UTC" + (f", closed by {case.closed_by}" if case.closed_at else "")
     )

@@ -41,10 +41,10 @@ def show_anything(wanted: str, as_json: bool) -> None:
         story = tell(session, *subject_of(session, found, case))
         if as_json:
             whole: dict[str, Any] = {"found": asdict(found), "message": dict(message._mapping) if message else None}
-            click.echo(json.dumps({**whole, **asdict(story)}, indent=2, default=str))
+            click.echo(json.dumps({**whole, "synthetic": story.synthetic, **asdict(story)}, indent=2, default=str))
             return
         if case is not None:
-            print_case(case)
+            print_case(session, case)
             click.echo()
     print_story(story)
 

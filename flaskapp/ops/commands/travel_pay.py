@@ -17,7 +17,7 @@ from flaskapp.travel_pay.models import ContactDiscrepancy
 travel_pay_cli = AppGroup("travel-pay", help="Travel pay of signed-in people: unfinished claims, contact details.")
 
 UNFINISHED = text("""
-    SELECT id::text, state, step, claim_id, unconfirmed, asked_again, requested_at,
+    SELECT id::text, state, step, claim_id, unconfirmed, asked_again, requested_at, synthetic_on,
            round((extract(epoch FROM outbox_now() - moved_at) / 3600)::numeric, 1)::float AS hours_since_move
       FROM travel_pay_claims WHERE state IN ('pending', 'failed') ORDER BY requested_at LIMIT :limit
 """)

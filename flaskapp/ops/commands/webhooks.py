@@ -10,35 +10,25 @@ from typing import Any
 import click
 from flask import Flask
 from flask.cli import AppGroup
-from sqlalchemy import text
+from sqlalchemy import func, select
 
 from flaskapp import clock
 from flaskapp.current import flows, upstreams
 from flaskapp.db import db, transaction
 from flaskapp.ops.commands.arguments import id_argument
-from flaskapp.ops.commands.ledger import as_json_option, operator, rows, show
-from flaskapp.requeue import requeue_message
+from flaskapp.ops.commands.ledger import as_json_option, operator, show
+from flaskapp.ops.webhooks import send_again
 from flaskapp.upstreams.errors import UpstreamError
-from flaskapp.webhooks import events, service
-from flaskapp.webhooks.models import Webhook
+from flaskapp.webhooks import events, service, standing
+from flaskapp.webhooks.models import Webhook, WebhookDelivery
 from flaskapp.webhooks.service import SUBJECT, NoSuchWebhook
-from outbox import messages, sql
 
 webhooks_cli = AppGroup("webhooks", help="Receivers of webhooks: who is told what happens, and what each is owed.")
 
-ALL = text(f"""
-    SELECT w.id::text, w.url, array_to_string(w.kinds, ' ') AS kinds, w.made_by, w.made_at, w.rotated_at, w.removed_by,
-           w.removed_at, d.pending, d.oldest_pending, d.delivered, d.last_delivered, d.refused,
-           (SELECT m.state {sql.messages(subject_type=f"'{SUBJECT}'", subject_id="w.id::text")}) AS work
-      FROM webhooks w, LATERAL (
-           SELECT count(*) FILTER (WHERE state = 'pending') AS pending,
-                  min(occurred_at) FILTER (WHERE state = 'pending') AS oldest_pending,
-                  count(*) FILTER (WHERE state = 'delivered') AS delivered,
-                  max(finished_at) FILTER (WHERE state = 'delivered') AS last_delivered,
-                  count(*) FILTER (WHERE state = 'refused') AS refused
-             FROM webhook_deliveries WHERE webhook_id = w.id) d
-     WHERE w.removed_at IS NULL OR :everything ORDER BY w.made_at
-""")
+# The rest stands in `--json`.
+IN_A_TABLE = ("id", "url", "state", "answered", "pending", "oldest_pending", "last_delivered", "refused")
+WHY = "Why, for the record. No personal data."
+reason_option = click.option("--reason", default="", help=WHY)
 KEEP_IT = "Its secret, which is shown only now. Give it to the people who run the receiver, and to nobody else:"
 
 
@@ -94,28 +84,55 @@ def say_secret(made: dict[str, Any], as_json: bool) -> None:
 @click.option("--all", "everything", is_flag=True, help="Removed ones too.")
 @as_json_option
 def list_all(everything: bool, as_json: bool) -> None:
-    """List receivers with what each is owed, and the state of the work that delivers it."""
+    """List receivers with their state, what each is owed, and what it answered last."""
     with transaction() as session:
-        show(rows(session.execute(ALL, {"everything": everything})), as_json)
+        found = standing.receivers(session, everything=everything)
+    listed = [{**dict(each.owed._mapping), "state": each.state, "answered": each.answered} for each in found]
+    shown = listed if as_json else [{name: each[name] for name in IN_A_TABLE} for each in listed]
+    show(shown, as_json)
 
 
 @webhooks_cli.command("rotate")
 @id_argument("webhook_id", SUBJECT, "webhook")
+@reason_option
 @as_json_option
-def rotate(webhook_id: uuid.UUID, as_json: bool) -> None:
+def rotate(webhook_id: uuid.UUID, reason: str, as_json: bool) -> None:
     """Give a receiver a new secret. For a day, deliveries are signed with both."""
     with transaction() as session:
-        webhook = service.rotate(session, webhook_id, operator())
+        webhook = service.rotate(session, webhook_id, operator(), reason)
         made = {"id": str(webhook.id), "secret": webhook.secret, "kinds": webhook.kinds}
     say_secret(made, as_json)
 
 
+@webhooks_cli.command("pause")
+@id_argument("webhook_id", SUBJECT, "webhook")
+@click.option("--reason", required=True, help=WHY)
+def pause(webhook_id: uuid.UUID, reason: str) -> None:
+    """Send a receiver nothing until it is resumed. What it is owed waits."""
+    with transaction() as session:
+        if not service.pause(session, webhook_id, operator(), reason):
+            raise click.ClickException("it is paused already")
+    click.echo("paused; what it is owed waits")
+
+
+@webhooks_cli.command("resume")
+@id_argument("webhook_id", SUBJECT, "webhook")
+@reason_option
+def resume(webhook_id: uuid.UUID, reason: str) -> None:
+    """Deliver to a receiver again, what waits first."""
+    with transaction() as session:
+        if not service.resume(session, webhook_id, operator(), reason):
+            raise click.ClickException("it is not paused")
+    click.echo("resumed; what waits is delivered now")
+
+
 @webhooks_cli.command("remove")
 @id_argument("webhook_id", SUBJECT, "webhook")
-def remove(webhook_id: uuid.UUID) -> None:
+@reason_option
+def remove(webhook_id: uuid.UUID, reason: str) -> None:
     """Tell a receiver nothing more. What it is still owed is withdrawn."""
     with transaction() as session:
-        withdrawn = service.remove(session, webhook_id, operator())
+        withdrawn = service.remove(session, webhook_id, operator(), reason)
     click.echo(f"it is told nothing more; deliveries withdrawn: {withdrawn}")
 
 
@@ -147,14 +164,24 @@ def test(webhook_id: uuid.UUID) -> None:
 @id_argument("webhook_id", SUBJECT, "webhook")
 @click.option("--since", type=Since(), help="Also what it took, of what happened since this time (with its zone).")
 @click.option("--delivery", "deliveries", type=click.UUID, multiple=True, help="This one; may be repeated.")
-def redeliver(webhook_id: uuid.UUID, since: datetime | None, deliveries: tuple[uuid.UUID, ...]) -> None:
+@click.option("--preview", is_flag=True, help="Only say how many that would be.")
+@reason_option
+def redeliver(
+    webhook_id: uuid.UUID, since: datetime | None, deliveries: tuple[uuid.UUID, ...], preview: bool, reason: str
+) -> None:
     """Deliver at once what waits, and once more what was refused, under the same ids."""
     with transaction() as session:
-        again = service.redeliver(session, webhook_id, operator(), since, deliveries)
-        parked = messages.parked_for(session, SUBJECT, str(webhook_id))
-    for message_id in parked:
-        requeue_message(message_id, actor=operator())
-    click.echo(f"what waits is delivered now; once more: {again}")
+        found = standing.receiver(session, webhook_id)
+        assert found is not None
+        waiting = found.owed.pending
+        counted = select(func.count(WebhookDelivery.id)).where(*service.once_more(webhook_id, since, deliveries))
+        again = session.execute(counted).scalar_one() if preview else 0
+    if preview:
+        click.echo(f"waiting: {waiting}; once more: {again}. Nothing was changed.")
+        return
+    again = send_again(webhook_id, operator(), reason, since, deliveries)
+    when = "when it is resumed" if found.state == "paused" else "now"
+    click.echo(f"what waits is delivered {when}; once more: {again}")
 
 
 def init_app(app: Flask) -> None:
