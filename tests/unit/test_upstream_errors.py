@@ -22,8 +22,9 @@ from flaskapp.upstreams.errors import (
 from flaskapp.upstreams.transport.http import Answer, failure
 
 SAID: list[tuple[str, UpstreamError]] = [
-    (FAILING, Unavailable("travel_pay")),
-    (FAILING, Unavailable("travel_pay", http_status=503)),
+    (FAILING, Unavailable("travel_pay", unreachable=True)),
+    (DOUBTFUL, Unavailable("travel_pay", "ConnectionError, after it was sent")),
+    (DOUBTFUL, Unavailable("travel_pay", http_status=503)),
     (DOUBTFUL, Unavailable("travel_pay", http_status=404)),
     (DOUBTFUL, Unavailable("travel_pay", http_status=502)),
     (REFUSED, Unauthorized("travel_pay", http_status=403)),
@@ -34,9 +35,11 @@ SAID: list[tuple[str, UpstreamError]] = [
     (FAILING, Unauthorized("sts", http_status=400)),
     (FAILING, Unauthorized("veis", http_status=401)),
     (FAILING, Unavailable("lighthouse_auth", http_status=404)),
+    (FAILING, Unavailable("lighthouse_auth", "ChunkedEncodingError, after it was sent")),
+    (DOUBTFUL, Unavailable("sts", http_status=503)),
     (SILENT, Unanswered("travel_pay", http_status=500)),
     (SILENT, Unanswered("travel_pay", "the success cannot be read", http_status=200)),
-    (FAILING, Unavailable("travel_pay", timed_out=True)),
+    (DOUBTFUL, Unavailable("travel_pay", timed_out=True)),
     (ALIVE, Unavailable("travel_pay", "the answer cannot be read", http_status=200)),
     (ALIVE, Unavailable("travel_pay", "busy with this very one", http_status=409)),
     (ALIVE, Unavailable("travel_pay", code="TOO_LARGE")),
