@@ -90,9 +90,9 @@ def breaker_signal(error: UpstreamError, *, hurried: bool = False) -> str:
     A synchronous call was `hurried`: it gave up sooner than a job's, and then all it says is that nobody answered. If
     one person's record or token is not accepted, upstream answered, and nobody else is concerned. The same is true of a
     success that we cannot read, and of a conflict. What came once a request was on its way may be about its id, person
-    or body, whatever it is: a 503, a connection that broke or half an answer too, and a 401 or 403. Only what came
-    without one speaks of the upstream alone: no connection, or a token service that refuses our key or whose answer
-    cannot be used. So does a 429, which counts the calls of all.
+    or body, whatever it is: a 503, a connection that broke or half an answer too, and a refusal of our key. Only what
+    came without one speaks of the upstream alone: no connection, or a token service that refuses our key or whose
+    answer cannot be used. So does a 429, which counts the calls of all.
     """
     if isinstance(error, Rejected | Duplicate) or error.code in (TOO_LARGE, PERSON_TOKEN_REFUSED):
         return ALIVE
@@ -102,6 +102,7 @@ def breaker_signal(error: UpstreamError, *, hurried: bool = False) -> str:
         return FAILING
     status = error.http_status
     if isinstance(error, Unauthorized):
-        return REFUSED if status in (401, 403) else FAILING
+        # STS's 400 is about our assertion, whoever it is for (contract: travel 5.1).
+        return FAILING if (error.upstream, status) == ("sts", 400) else REFUSED
     readable = status is not None and (status == 409 or (status < 400 and error.code != NO_ANSWER))
     return ALIVE if readable else DOUBTFUL

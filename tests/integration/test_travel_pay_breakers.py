@@ -14,7 +14,7 @@ from tests.integration.itf_steps import pass_time
 from tests.integration.steps import publish, reconfigure
 from tests.integration.travel_pay_filing import come_to, file
 from tests.integration.travel_pay_reading import APPOINTMENTS_URL, CONTACTS_URL, LIST, mend, reads, refusal
-from tests.integration.travel_pay_steps import CLAIMS_URL, FIND, SUBMIT, Traveling, received, traveling
+from tests.integration.travel_pay_steps import CLAIMS_URL, FIND, Traveling, received, traveling
 from tests.product import Product, eventually
 
 OPEN_SECONDS = 60

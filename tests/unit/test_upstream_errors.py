@@ -31,6 +31,7 @@ SAID: list[tuple[str, UpstreamError]] = [
     (FAILING, Throttled("travel_pay", http_status=429)),
     (REFUSED, Unauthorized("travel_pay", http_status=401, code="VEIS_TOKEN")),
     (REFUSED, Unauthorized("travel_pay", http_status=401, code="TOKEN")),
+    (REFUSED, Unauthorized("btsss", http_status=400)),
     (REFUSED, Unauthorized("sts", http_status=403)),
     (FAILING, Unauthorized("sts", http_status=400)),
     (FAILING, Unauthorized("veis", http_status=401)),
