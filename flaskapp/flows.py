@@ -225,7 +225,8 @@ class Subject:
     that its row names. `reset(session, row)` prepares a row for being reopened; `reopen` replaces the whole of it.
     `newer(session, row)` finds the id of a later submission of the same person that takes the row's place: with the
     row reopened, both would be filed. `known_as` names the columns with ids by which upstreams know it. `accounted`
-    adds branches to the audit's CASE. `overdue` is False where lateness has another case.
+    adds branches to the audit's CASE. `overdue` is False where lateness has another case. One `of_several` people is
+    anew about others each time.
 
     `content` names the columns that hold personal data: they are removed `keep_days` after its end, when nobody has a
     case for it and no condition of `needed` (SQL about the row `s`) holds. `before_removal(session, ids)` prepares that
@@ -246,6 +247,7 @@ class Subject:
     known_as: tuple[str, ...] = ()
     overdue: bool = True
     is_submission: bool = True
+    of_several: bool = False
     first_state: str | None = None
     content: tuple[str, ...] = ()
     keep_days: Callable[[Config], int] = lambda config: config.keep_ended_days
