@@ -189,6 +189,21 @@ def test_what_one_person_meets_as_the_probe_keeps_nobody_out(ledger: Ledger) -> 
     close_by(ledger, other)
 
 
+def test_what_one_person_is_told_as_the_probe_holds_nobody_back(ledger: Ledger) -> None:
+    """A 503 with a Retry-After may be about this one, like any other."""
+    trip_breaker(ledger)
+    ledger.add()
+    other = ledger.add(deadline=9000.0)
+    ledger.pass_time(11)
+    ((message_id, fence),) = ledger.publish()
+    grant = ledger.grant(message_id, fence)
+    assert grant is not None and message_id != other
+    ledger.again(grant, OUTAGE)
+    with ledger.engine.begin() as db:
+        assert not breakers.note_unanswered(db, grant, SETTINGS, 600.0, person="ada")
+    close_by(ledger, other)
+
+
 def close_by(ledger: Ledger, message_id: int) -> None:
     """The next probe is this message, and it is answered."""
     ((published, fence),) = ledger.publish()
