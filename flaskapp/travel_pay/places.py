@@ -1,8 +1,8 @@
 """Station numbers and their time zones: Travel Pay names a facility, but never its zone (contract: travel 5.3).
 
-The table is the 171 stations of VA's own pages (contract: frontend 5.2; vets-website
-`src/applications/vaos/utils/timezones.json`), and is read as they read it: by the whole number, which is where a clinic
-with another clock than its hospital stands, then by the first three digits. A page compares our `start` with its own
+The table has the stations of VA's own pages (contract: frontend 5.2), from vets-website's
+`src/applications/vaos/utils/timezones.json`, and is read as they read it: by the whole number, where a clinic stands
+that has another clock than its hospital, then by the first three digits. A page compares our `start` with its own
 table, so one that differs would lead people astray. A station that is in neither way in it has no zone here, and its
 appointments no instant: a guess could be hours off.
 """
