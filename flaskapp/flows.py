@@ -233,7 +233,8 @@ class Subject:
     that its row names. `reset(session, row)` prepares a row for being reopened; `reopen` replaces the whole of it.
     `newer(session, row)` finds the id of a later submission of the same person that takes the row's place: with the
     row reopened, both would be filed. `known_as` names the columns with ids by which upstreams know it. `accounted`
-    adds branches to the audit's CASE. `overdue` is False where lateness has another case.
+    adds branches to the audit's CASE. `overdue` is False where lateness has another case. One `of_several` people is
+    anew about others each time.
 
     One with a `sentence`, which says to the person where the row stands, is in the list of their submissions;
     `status_url` is the path that answers with more about the row, if there is one.
@@ -259,6 +260,7 @@ class Subject:
     is_submission: bool = True
     sentence: Callable[[DbSession, Any], str] | None = None
     status_url: Callable[[Any], str | None] = lambda row: None
+    of_several: bool = False
     first_state: str | None = None
     content: tuple[str, ...] = ()
     keep_days: Callable[[Config], int] = lambda config: config.keep_ended_days

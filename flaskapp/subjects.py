@@ -39,8 +39,11 @@ def states_of(subject: Subject) -> States:
 
 
 def person_of(session: DbSession, subject_type: str, subject_id: str) -> str | None:
-    """Whose the subject is, as a digest or an id that says nothing; None for what is nobody's, or several people's."""
+    """Whose the subject is, as a digest or an id that says nothing; None for what is nobody's. What is several people's
+    is all of one: the same person may be in each."""
     subject = flows().subjects.get(subject_type)
+    if subject is not None and subject.of_several:
+        return subject.name
     states = subject.states if subject is not None else None
     if states is None:
         return None

@@ -117,7 +117,7 @@ def look_for_claim(call: Call, work: ClaimWork, earlier: EarlierWrites) -> Findi
     begun_at = begun_at_of(detail)
     if detail is None or begun_at is None:
         return Unclear("the appointment's claim cannot be read")
-    if detail.appointment is not None and detail.appointment.id.lower() != appointment.id.lower():
+    if not is_for(detail, appointment, work.requested.starts_at):
         return Unclear("the claim is another appointment's")
     skew = timedelta(seconds=call.config.btsss_clock_skew_seconds)
     was_there = earlier.first_write_at is None or begun_at < earlier.first_write_at - skew
@@ -127,6 +127,15 @@ def look_for_claim(call: Call, work: ClaimWork, earlier: EarlierWrites) -> Findi
     how = "continued" if continued else "found" if was_there else "presumed"
     found = Filed(already.claim_id, how, detail.claim_number, detail.claim_status)
     return Found(Begun(found, ours=how == "presumed"))
+
+
+def is_for(detail: ClaimDetail, appointment: UpstreamAppointment, starts_at: datetime) -> bool:
+    """Whether the claim can be for that appointment, which says that it is: nothing in it may say otherwise. Its date
+    is a wall clock or UTC, so the day before or after may be meant."""
+    if detail.appointment is not None and detail.appointment.id.lower() != appointment.id.lower():
+        return False
+    at = detail.appointment_date
+    return at is None or abs(datetime.fromisoformat(at).date() - starts_at.date()) <= timedelta(days=1)
 
 
 def begun_at_of(detail: ClaimDetail | None) -> datetime | None:

@@ -299,19 +299,20 @@ def note_unanswered(
     `person` is whom the call was for, as a digest or an id: the same one counts once, however often and with however
     much work, since it may be about this one alone. What is for nobody counts by itself. With no answer to anybody in
     between, three open the breaker; where our key was `refused`, two. A probe closes nothing by it, and lets another
-    go at once; after three of these, or two, the breaker stays open for longer.
+    go at once, whatever its `retry_after`; after three of these, or two, the breaker stays open for longer.
     """
     who = number_of(person) if person is not None else caller.message_id
     probe = {"upstream": caller.upstream, "message_id": caller.message_id, "fence": caller.fence}
     values = {**probe, "who": who, "refused": refused, "started_at": caller.started_at}
     row = db.execute(NOTE_UNANSWERED, values).one_or_none()
-    if row is not None and row.refused >= REFUSED_TO_OPEN:
+    if row is None:
+        stay_away(db, caller, settings, retry_after)
+    elif row.refused >= REFUSED_TO_OPEN:
         return trip(db, caller, "unauthorized", settings, retry_after)
-    if row is not None and row.unanswered >= UNANSWERED_TO_OPEN:
+    elif row.unanswered >= UNANSWERED_TO_OPEN:
         return trip(db, caller, "unanswered", settings, retry_after)
-    if row is not None and row.is_probe:
+    elif row.is_probe:
         db.execute(PASS_ON, probe)
-    stay_away(db, caller, settings, retry_after)
     return False
 
 

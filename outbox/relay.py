@@ -70,9 +70,12 @@ FIRST = {
     kind: prepared(PUBLISH.format(chosen=f"ANY(ARRAY{NEXT.format(reach=f'{reach} AND {SINCE}', batch=':batch')})"))
     for kind, reach in (("reachable", REACHABLE), ("missed", MISSED))
 }
-# The last probe goes last of all, late or not: it may be what the upstream fails on. Each kind is looked for only where
-# the one before finds nothing: sorting all that waits would take longer, the longer an outage lasts.
-PROBES = (f"{REACHABLE} AND id <> :last", f"{MISSED} AND id <> :last", "id = :last")
+# In turn: the one after the last probe by deadline, late or not, then from the beginning, and the last one last of all.
+# It may be what the upstream fails on, and three such ones that always went first would keep the breaker open for all.
+# Each kind is looked for only where the one before finds nothing: sorting all that waits would take longer, the longer
+# an outage lasts.
+AFTER_LAST = "(deadline_at, id) > ((SELECT deadline_at FROM outbox_messages WHERE id = :last), :last)"
+PROBES = (AFTER_LAST, "id <> :last", "id = :last")
 PROBE = text(PUBLISH.format(chosen=f"COALESCE({', '.join(NEXT.format(reach=reach, batch=1) for reach in PROBES)})"))
 
 # When the oldest message in flight of each queue was published, less the time another relay's claim may take to commit.

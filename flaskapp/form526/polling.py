@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,13 +39,14 @@ log = logging.getLogger("flaskapp.form526.polling")
 POLL = "document_poll"
 # Given up after a day: by then the next cycle has put its documents into new batches.
 POLL_WORK = Work("jobs.documents.poll_statuses", DOCUMENTS, POLL, 2 * HOUR_SECONDS, 24 * HOUR_SECONDS)
-POLL_SUBJECT = Subject(POLL, case_owner=lambda config: config.case_owner_form526, overdue=False)
+POLL_SUBJECT = Subject(POLL, case_owner=lambda config: config.case_owner_form526, overdue=False, of_several=True)
 BATCH = 100
 NOT_FOUND_POLLS = 3
 
 ASSIGN_BATCH = text("""
     WITH due AS (
-        SELECT id FROM form526_document_submissions WHERE poll_due_at <= outbox_now()
+        SELECT id, poll_batch IS NOT NULL AS unanswered
+          FROM form526_document_submissions WHERE poll_due_at <= outbox_now()
          ORDER BY poll_due_at LIMIT :size FOR UPDATE SKIP LOCKED)
     UPDATE form526_document_submissions d
        SET poll_batch = :batch,
@@ -53,8 +55,9 @@ ASSIGN_BATCH = text("""
                ELSE (SELECT min(d.finished_at + make_interval(days => day)) FROM unnest(CAST(:days AS int[])) day
                       WHERE d.finished_at + make_interval(days => day) > outbox_now()) END
       FROM due WHERE d.id = due.id
-    RETURNING d.id
+    RETURNING d.id, due.unanswered
 """)
+DEAL_AGAIN = text("UPDATE form526_document_submissions SET poll_batch = :new WHERE id = ANY(:ids)")
 REASSIGN_BATCH = text("""
     UPDATE form526_document_submissions SET poll_batch = :new
      WHERE poll_batch = :batch AND lighthouse_request_id = ANY(:requests)
@@ -130,15 +133,25 @@ Reply = Statuses | NoneOfThem
 
 
 def enqueue_poll(session: DbSession) -> int:
-    """Put due documents into one batch, with the message that polls it; returns how many documents are in it."""
+    """Put due documents into batches, each with the message that polls it; returns how many documents there are.
+
+    Those whose last poll got no answer are polled apart, in two halves that chance makes: one of them may be what
+    Lighthouse fails on, and must not keep the others waiting for longer than a few cycles.
+    """
     batch = uuid.uuid4()
     config = settings()
     values = {"size": BATCH, "batch": batch, "minutes": config.document_poll_minutes}
     values["days"] = list(config.document_ask_again_days)
-    assigned = len(session.execute(ASSIGN_BATCH, values).all())
-    if assigned:
-        POLL_WORK.enqueue(session, str(batch))
-    return assigned
+    assigned = session.execute(ASSIGN_BATCH, values).all()
+    doubted = [row.id for row in assigned if row.unanswered]
+    random.shuffle(doubted)
+    batches = [batch] if len(doubted) < len(assigned) else []
+    for half in filter(None, (doubted[::2], doubted[1::2])):
+        batches.append(uuid.uuid4())
+        session.execute(DEAL_AGAIN, {"new": batches[-1], "ids": half})
+    for each in batches:
+        POLL_WORK.enqueue(session, str(each))
+    return len(assigned)
 
 
 def load_batch(session: DbSession, batch_id: str) -> Batch | None:

@@ -146,6 +146,14 @@ def known_claims(account_id: uuid.UUID, found: list[UpstreamAppointment], limit:
     return {item["id"]: item for item in listed.items}
 
 
+def is_at(wall_clock: str | None, starts_at: datetime | None) -> bool:
+    """Whether a claim with this time, day or neither may be for an appointment that begins then."""
+    if wall_clock is None or starts_at is None:
+        return True
+    at = datetime.fromisoformat(wall_clock)
+    return at == starts_at if "T" in wall_clock else at.date() == starts_at.date()
+
+
 @dataclass(frozen=True)
 class ClaimHere:
     """A claim that BTSSS does not have yet, or not completely. `starts_at` is naive, `claim_id` the one at BTSSS;
@@ -183,13 +191,14 @@ def claims_here(account_id: uuid.UUID) -> list[ClaimHere]:
 
 
 def claim_of(appointment: UpstreamAppointment, known: dict[str, Any] | None, here: list[ClaimHere]) -> dict[str, Any]:
-    """What `travelPayClaim` holds: how reading it went and, where there is one, the claim."""
+    """What `travelPayClaim` holds: how reading it went and, where there is one, the claim. One that is listed for
+    another time is not shown as this appointment's."""
     claim_id = appointment.associated_claim_id
     ours = next((each for each in here if each.is_for(appointment)), None)
     if ours is not None and claim_id not in (None, ours.claim_id):
         ours = None
     listed = (known or {}).get(claim_id or "")
-    if listed is not None:
+    if listed is not None and is_at(listed["appointment_date_time"], shapes.starts_at(appointment)):
         return {"metadata": reads.metadata(200), "claim": listed | (ours.record if ours else {})}
     if ours is not None:
         return {"metadata": reads.metadata(200), "claim": ours.item}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, Protocol, TypeVar
 
@@ -42,8 +42,16 @@ class Partly:
     total: int | None = None
 
 
-class Paged(Protocol[T]):
-    def __call__(self, number: int, seconds: float) -> Page[T]: ...
+class Numbered(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+N = TypeVar("N", bound=Numbered)
+
+
+class Paged(Protocol[N]):
+    def __call__(self, number: int, seconds: float) -> Page[N]: ...
 
 
 class Limit:
@@ -89,27 +97,44 @@ def claims(
     who = traveler(account_id, limit)
     if start is None or end is None:
         found = limit.call(lambda seconds: client.list_claims(who, total_seconds=seconds))
-        return joined([found], not is_short([found]), shapes.listed)
+        once = fresh(found, set())
+        return joined([once], not is_short([once]), shapes.listed)
 
     def read_page(number: int, seconds: float) -> Page[Any]:
         return client.search_claims(who, start, end, number, size, total_seconds=seconds)
 
-    pages, whole = (
-        all_pages(limit, read_page) if page is None else ([limit.call(lambda left: read_page(page, left))], True)
-    )
-    return joined(pages, whole, shapes.listed)
+    if page is None:
+        return joined(*all_pages(limit, read_page), shapes.listed)
+    found = limit.call(lambda seconds: read_page(page, seconds))
+    once = fresh(found, set())
+    return joined([once], length(once) == length(found), shapes.listed)
 
 
-def all_pages(limit: Limit, read_page: Paged[T]) -> tuple[list[Page[T]], bool]:
-    """Every page, and whether none is missing. Without the first there is nothing to show: its failure is raised."""
-    pages = [limit.call(lambda seconds: read_page(1, seconds))]
+def all_pages(limit: Limit, read_page: Paged[N]) -> tuple[list[Page[N]], bool]:
+    """Every page, and whether none is missing. Without the first there is nothing to show: its failure is raised.
+
+    An item counts once: what comes again stands in the place of one that did not come.
+    """
+    seen: set[str] = set()
+    pages = [fresh(limit.call(lambda seconds: read_page(1, seconds)), seen)]
     while (missing := is_short(pages)) and len(pages) < MOST_PAGES and length(pages[-1]):
         number = len(pages) + 1
         try:
-            pages.append(limit.call(lambda seconds, number=number: read_page(number, seconds)))  # type: ignore[misc]
+            page = limit.call(lambda seconds, number=number: read_page(number, seconds))  # type: ignore[misc]
         except Problem:
             break
+        pages.append(fresh(page, seen))
     return pages, not missing
+
+
+def fresh(page: Page[N], seen: set[str]) -> Page[N]:
+    """The page without the items that were seen before; adds its own to them."""
+    items = []
+    for item in page.items:
+        if item.id not in seen:
+            seen.add(item.id)
+            items.append(item)
+    return replace(page, items=tuple(items))
 
 
 def is_short(pages: list[Page[Any]]) -> bool:

@@ -207,7 +207,8 @@ def _found(answer: Answer, day: date) -> list[FiledClaim]:
     if answer.status != 200 or not isinstance(payload, list):
         raise failure(Unavailable, UPSTREAM, answer)
     try:
-        claims = [_filed_claim(element) for element in payload]
+        # What is listed twice is one claim.
+        claims = list(dict.fromkeys(_filed_claim(element) for element in payload))
     except (KeyError, TypeError, ValueError) as error:
         detail = f"an element of the claims list cannot be read: {type(error).__name__}"
     else:

@@ -22,7 +22,7 @@ NO_ANSWER = "NO_ANSWER"
 NO_ICN, NO_EMAIL = "NO_ICN", "NO_EMAIL"
 
 # What is reported to a breaker: the upstream answers; it left a call without an answer; its answer cannot be used; it
-# refused our key in a call for somebody; it cannot answer. The three in the middle may be about one person: they count
+# refused our key in a call for somebody; it serves nobody. The three in the middle may be about one person: they count
 # once several people meet them.
 ALIVE, SILENT, DOUBTFUL, REFUSED, FAILING = "alive", "silent", "doubtful", "refused", "failing"
 # Their requests hold our own key and nothing else, so their answers are about nobody.
@@ -33,6 +33,7 @@ class UpstreamError(Exception):
     """Base of the six. `detail` is redacted and safe to store; `str()` gives the upstream and class only.
 
     `timed_out`: we stopped waiting, which says less about the upstream than an answer or a refused connection.
+    `unreachable`: no connection could be made, so nothing about the request can be the reason.
     `from_upstream`: whether the upstream had any part in it; it has none in a call that we do not even send.
     """
 
@@ -45,6 +46,7 @@ class UpstreamError(Exception):
         retry_after: float | None = None,
         code: str | None = None,
         timed_out: bool = False,
+        unreachable: bool = False,
         from_upstream: bool = True,
     ) -> None:
         super().__init__(f"{upstream}: {type(self).__name__}")
@@ -54,6 +56,7 @@ class UpstreamError(Exception):
         self.retry_after = retry_after
         self.code = code
         self.timed_out = timed_out
+        self.unreachable = unreachable
         self.from_upstream = from_upstream
 
 
@@ -84,20 +87,22 @@ class Unanswered(UpstreamError):
 def breaker_signal(error: UpstreamError, *, hurried: bool = False) -> str:
     """One of the five above: what a failed call says about its upstream, whoever made the call.
 
-    A synchronous call was `hurried`: it gave up sooner than a job's, and that says less. If one person's
-    record or token is not accepted, upstream answered, and nobody else is concerned. The same is true of a success
-    that we cannot read, and of a conflict. Any other answer that we cannot use may be about one id, one person or one
-    body; so may a 401 or 403, whatever it says. Only 503 says that upstream is down. A token service that refuses our
-    key, or whose answer cannot be used, keeps everybody out.
+    A synchronous call was `hurried`: it gave up sooner than a job's, and then all it says is that nobody answered. If
+    one person's record or token is not accepted, upstream answered, and nobody else is concerned. The same is true of a
+    success that we cannot read, and of a conflict. What came once a request was on its way may be about its id, person
+    or body, whatever it is: a 503, a connection that broke or half an answer too, and a refusal of our key. Only what
+    came without one speaks of the upstream alone: no connection, or a token service that refuses our key or whose
+    answer cannot be used. So does a 429, which counts the calls of all.
     """
     if isinstance(error, Rejected | Duplicate) or error.code in (TOO_LARGE, PERSON_TOKEN_REFUSED):
         return ALIVE
     if isinstance(error, Unanswered) or (hurried and error.timed_out):
         return SILENT
-    status = error.http_status
-    if error.upstream in TOKEN_SERVICES or status is None or isinstance(error, Throttled) or status == 503:
+    if error.upstream in TOKEN_SERVICES or isinstance(error, Throttled) or error.unreachable:
         return FAILING
+    status = error.http_status
     if isinstance(error, Unauthorized):
-        return REFUSED if status in (401, 403) else FAILING
-    readable = status == 409 or (status < 400 and error.code != NO_ANSWER)
+        # STS's 400 is about our assertion, whoever it is for (contract: travel 5.1).
+        return FAILING if (error.upstream, status) == ("sts", 400) else REFUSED
+    readable = status is not None and (status == 409 or (status < 400 and error.code != NO_ANSWER))
     return ALIVE if readable else DOUBTFUL

@@ -135,20 +135,28 @@ class VANotifyClient:
         return deliveries
 
     def list_since(self, since: datetime) -> Iterator[Listed]:
-        """Every notification of our service from then on, newest first, as far back as VANotify keeps them.
+        """Every notification of our service from then on, once, newest first, as far back as VANotify keeps them.
 
-        Raises Unavailable for an answer that cannot be read, Throttled, and Unauthorized.
+        Raises Unavailable for an answer that cannot be read and for pages that lead nowhere, Throttled, and
+        Unauthorized.
         """
         params: dict[str, str] = {}
+        seen: set[str] = set()
         while True:
             answer = self._read("list_since", "", params)
             page, has_more = _page(answer)
+            seen_before = len(seen)
             for listed in page:
                 if listed.created_at < since:
                     return
-                yield listed
+                if listed.id not in seen:
+                    seen.add(listed.id)
+                    yield listed
             if not page or not has_more:
                 return
+            if len(seen) == seen_before:
+                # It would come again for ever, and what is behind it never.
+                raise failure(Unavailable, UPSTREAM, answer, detail="the same page again")
             params = {"older_than": page[-1].id}
 
     def get(self, notification_id: str, reference: str) -> Delivery | None:

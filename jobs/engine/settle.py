@@ -437,11 +437,9 @@ def report_failure(
     session: DbSession, grant: Grant, error: UpstreamError, signal: str, settings: BreakerSettings
 ) -> bool:
     """True when this opened the breaker. What may be about one person counts once for each."""
-    person = person_of(session, grant.subject_type, grant.subject_id) if signal != FAILING else None
-    # A key that is refused in a call for nobody is refused to everybody.
-    if signal == FAILING or (signal == REFUSED and person is None):
+    if signal == FAILING:
         return breakers.trip(session, grant, type(error).__name__.lower(), settings, error.retry_after)
-    refused = signal == REFUSED
+    person, refused = person_of(session, grant.subject_type, grant.subject_id), signal == REFUSED
     return breakers.note_unanswered(session, grant, settings, error.retry_after, person=person, refused=refused)
 
 

@@ -104,7 +104,7 @@ class BTSSS:
     def act(self, call: Call, work: ClaimWork) -> Filing:
         self.requested += 1
         if self.away:
-            raise Unavailable("btsss", "connection refused")
+            raise Unavailable("btsss", "connection refused", unreachable=True)
         call.before_write()
         self.filed.append(str(work.id))
         return Filing(SUBMITTED, "created", Filed(f"TC{len(self.filed):012}", "answered"))

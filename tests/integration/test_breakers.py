@@ -184,12 +184,51 @@ def test_what_one_person_meets_as_the_probe_keeps_nobody_out(ledger: Ledger) -> 
         ledger.add()
     other = ledger.add(deadline=9000.0)
     ledger.pass_time(11)
-    for _ in range(5):
+    for _ in range(4):
         assert probe_in_vain(ledger, "ada") != other
+    close_by(ledger, other)
+
+
+def test_what_one_person_is_told_as_the_probe_holds_nobody_back(ledger: Ledger) -> None:
+    """A 503 with a Retry-After may be about this one, like any other."""
+    trip_breaker(ledger)
+    ledger.add()
+    other = ledger.add(deadline=9000.0)
+    ledger.pass_time(11)
     ((message_id, fence),) = ledger.publish()
     grant = ledger.grant(message_id, fence)
-    assert grant is not None and message_id == other
+    assert grant is not None and message_id != other
+    ledger.again(grant, OUTAGE)
+    with ledger.engine.begin() as db:
+        assert not breakers.note_unanswered(db, grant, SETTINGS, 600.0, person="ada")
+    close_by(ledger, other)
+
+
+def close_by(ledger: Ledger, message_id: int) -> None:
+    """The next probe is this message, and it is answered."""
+    ((published, fence),) = ledger.publish()
+    grant = ledger.grant(published, fence)
+    assert grant is not None and published == message_id
     assert answer(ledger, grant)
+
+
+def test_three_people_whose_probes_always_fail_do_not_keep_the_breaker_open(ledger: Ledger) -> None:
+    """Their work is due again whenever the time is up, and its deadline is the earliest; yet others have their turn."""
+    trip_breaker(ledger)
+    for _ in range(3):
+        ledger.add()
+    other = ledger.add(deadline=9000.0)
+    ledger.pass_time(11)
+    for person in ("ada", "ben", "carla"):
+        ((message_id, fence),) = ledger.publish()
+        grant = ledger.grant(message_id, fence)
+        assert grant is not None and message_id != other
+        ledger.again(grant, OUTAGE)
+        with ledger.engine.begin() as db:
+            breakers.note_unanswered(db, grant, SETTINGS, person=person)
+    assert (open_for(ledger), ledger.breaker()["trips"]) == (20, 2)
+    ledger.pass_time(21)
+    close_by(ledger, other)
 
 
 def test_one_person_counts_once_with_however_much_work(ledger: Ledger) -> None:

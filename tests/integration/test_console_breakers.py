@@ -30,7 +30,7 @@ def breaker(product: Product) -> Any:
 def broken(product: Product) -> None:
     """An outage of BTSSS that opened its breaker for a quarter of an hour."""
     reconfigure(product, breaker_open_seconds=900.0, breaker_cap_seconds=900.0)
-    product.control.set("btsss", "status", status=503)
+    product.control.set("btsss", "throttle")
     file_claim(product)
     product.work(until=lambda: breaker(product).opened_at)
 
@@ -51,9 +51,9 @@ def test_an_open_breaker_says_why_since_when_and_when_it_is_tried_next(product: 
     page, now = read(operator, PAGE), breaker(product)
     opened, until = now.opened_at.astimezone(UTC), now.open_until.astimezone(UTC)
     assert "<h1>btsss: open</h1>" in page
-    assert f"Open since {opened:%Y-%m-%d %H:%M:%S}, next probe {until:%Y-%m-%d %H:%M:%S} utc. Why: unavailable." in page
-    assert "HTTP 503" in page and "1 waiting." in page
-    assert f"<td>{opened:%Y-%m-%d %H:%M:%S}</td><td>now</td><td>open</td><td>unavailable</td>" in page
+    assert f"Open since {opened:%Y-%m-%d %H:%M:%S}, next probe {until:%Y-%m-%d %H:%M:%S} utc. Why: throttled." in page
+    assert "HTTP 429" in page and "1 waiting." in page
+    assert f"<td>{opened:%Y-%m-%d %H:%M:%S}</td><td>now</td><td>open</td><td>throttled</td>" in page
 
 
 def test_try_now_sends_the_probe_whose_answer_decides(product: Product, operator: FlaskClient) -> None:

@@ -21,7 +21,7 @@ from tests.product import Product
 
 OUTCOMES = {
     "refused": Outcome("refused", error=Rejected("btsss")),
-    "unavailable": Outcome("later", error=Unavailable("btsss")),
+    "unavailable": Outcome("later", error=Unavailable("btsss", unreachable=True)),
     "throttled": Outcome("later", error=Throttled("btsss", retry_after=1.0)),
     "unanswered": Outcome("unknown", error=Unanswered("btsss")),
     "timed out": Outcome("later", error=Unavailable("btsss", timed_out=True)),
@@ -98,7 +98,7 @@ def test_a_late_acceptance_does_not_hide_an_outage_from_the_breaker(product: Pro
         ("throttled", False),
         ("our token", True),
         ("unanswered", True),
-        ("timed out", False),
+        ("timed out", True),
         ("unreadable", True),
         ("one's token", True),
         ("broken", True),

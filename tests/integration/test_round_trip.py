@@ -6,13 +6,14 @@ The pages' own arithmetic is done here as they do it (contract: frontend 2.4, 4.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from sandbox.upstreams.cast import EVERYBODY, Veteran
+from sandbox.upstreams.cast import EVERYBODY, FACILITIES, Appointment, Veteran
 from tests.integration import travel_pay_steps as steps
 from tests.integration.form526_steps import filer
 from tests.integration.itf_steps import sign_in
@@ -121,10 +122,14 @@ def test_a_day_without_an_appointment_is_refused_with_what_to_do(product: Produc
     assert product.ask(product.sign_in(), ADA, date).get_json()["data"]["id"] == claim_id
 
 
-def test_appointments_and_travel_pay_claims(product: Product) -> None:
+def test_appointments_and_travel_pay_claims(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
     """The wall clock that the page cuts out, the whole local time and the instant are one claim, for the appointment
-    that was served: Travel Pay adds none."""
-    for veteran in TRAVELERS:
+    that was served: Travel Pay adds none. One is at a clinic that the pages know by its hospital alone."""
+    monkeypatch.setitem(FACILITIES, "459GA", "Example Island VA Clinic")
+    first = TRAVELERS[0]
+    islander = replace(first, appointments=(*first.appointments, Appointment("462", "459GA", "21:00")))
+    product.fakes.fakes.cast.add(islander)
+    for veteran in (islander, *TRAVELERS[1:]):
         person = traveling(product, veteran)
         listed = person.read(APPOINTMENTS_URL, _include="facilities,travel_pay_claims")["data"]
         days = [each["attributes"]["localStartTime"][:10] for each in listed]

@@ -14,7 +14,7 @@ from tests.integration.itf_steps import pass_time
 from tests.integration.steps import publish, reconfigure
 from tests.integration.travel_pay_filing import come_to, file
 from tests.integration.travel_pay_reading import APPOINTMENTS_URL, CONTACTS_URL, LIST, mend, reads, refusal
-from tests.integration.travel_pay_steps import CLAIMS_URL, FIND, SUBMIT, Traveling, received, traveling
+from tests.integration.travel_pay_steps import CLAIMS_URL, FIND, Traveling, received, traveling
 from tests.product import Product, eventually
 
 OPEN_SECONDS = 60
@@ -23,12 +23,12 @@ MANY = DEFAULT_CAST[:3]
 
 
 def after_a_failed_read(product: Product, **fault: Any) -> Traveling:
-    """Somebody whose read has just met a failing Travel Pay; its breaker is open for a minute from here on."""
+    """Somebody whom Travel Pay has just told to slow down; its breaker is open for a minute from here on."""
     reconfigure(product, breaker_open_seconds=OPEN_SECONDS, breaker_cap_seconds=900)
     person = traveling(product)
     person.get(CLAIMS_URL)
-    product.control.set("travel_pay", **{"kind": "status", "status": 503, "times": 1, **fault})
-    assert person.get(CLAIMS_URL).status_code in (429, 503)
+    product.control.set("travel_pay", **{"kind": "throttle", "times": 1, **fault})
+    assert person.get(CLAIMS_URL).status_code == 503
     return person
 
 
@@ -88,7 +88,7 @@ def test_a_failed_filing_opens_it_for_readers_and_a_successful_one_closes_it(pro
     person = traveling(product)
     person.get(CLAIMS_URL)
     claim_id = person.file()
-    product.control.set("travel_pay", "status", status=503, operation=FIND, times=1)
+    product.control.set("travel_pay", "throttle", operation=FIND, times=1)
     publish(product)
     product.run_queued()
     assert received(product, FIND) == 1
@@ -106,7 +106,7 @@ def test_a_failed_filing_opens_it_for_readers_and_a_successful_one_closes_it(pro
 
 
 def test_a_retry_after_of_travel_pay_is_obeyed(product: Product) -> None:
-    person = after_a_failed_read(product, kind="throttle", status=429, retry_after="80")
+    person = after_a_failed_read(product, retry_after="80")
     response = person.get(CLAIMS_URL)
     assert refusal(response)[0] == 503
     assert OPEN_SECONDS < int(response.headers["Retry-After"]) <= 80
@@ -144,20 +144,27 @@ def test_a_fault_in_one_persons_data_opens_it_for_nobody(product: Product) -> No
     assert traveling(product).get(CLAIMS_URL).status_code == 200
 
 
-UNUSABLE: list[tuple[str, int]] = [("empty", 404), ("html", 200), ("status", 500), ("empty", 502), ("html", 403)]
+UNUSABLE: list[tuple[str, dict[str, Any], int]] = [
+    ("empty", {"status": 404}, 502),
+    ("html", {"status": 403}, 502),
+    ("status", {"status": 500}, 500),
+    ("status", {"status": 503, "retry_after": "600"}, 503),
+    ("down", {}, 502),
+    ("half", {}, 502),
+]
 
 
-@pytest.mark.parametrize(("kind", "status"), UNUSABLE)
+@pytest.mark.parametrize(("kind", "fault", "told"), UNUSABLE)
 def test_one_person_who_never_gets_a_usable_answer_shuts_the_door_for_nobody(
-    product: Product, kind: str, status: int
+    product: Product, kind: str, fault: dict[str, Any], told: int
 ) -> None:
     """It may be about an id that this person invented. What several people meet alike is Travel Pay's."""
     reconfigure(product, breaker_open_seconds=OPEN_SECONDS, breaker_cap_seconds=900)
     first, second, third = (traveling(product, veteran) for veteran in MANY)
     for each in (first, second, third):
         each.get(CLAIMS_URL)
-    product.control.set("travel_pay", kind, status=status, operation=LIST)
-    assert {refusal(first.get(CLAIMS_URL))[0] for _ in range(6)} == {500 if status == 500 else 502}
+    product.control.set("travel_pay", kind, **fault, operation=LIST)
+    assert {refusal(first.get(CLAIMS_URL))[0] for _ in range(6)} == {told}
     assert second.get(APPOINTMENTS_URL).status_code == 200
     for each in (first, second, third):
         refusal(each.get(CLAIMS_URL))
@@ -184,28 +191,28 @@ def test_one_person_whose_token_is_refused_shuts_the_door_for_nobody_and_two_sho
     assert (is_open(product), refusal(third.get(CLAIMS_URL))[0]) == (True, 503)
 
 
-def test_one_persons_claims_that_are_always_answered_by_a_stranger_open_it_for_nobody(product: Product) -> None:
+def test_one_persons_claims_that_break_every_answer_open_it_for_nobody(product: Product) -> None:
     """Not by their retries, not as the probe, and not by being three."""
     other = traveling(product, MANY[1])
     claims = [file(product, MANY[0], f"2031-03-0{day}T09:30:00") for day in (1, 2, 3)]
-    come_to(product, "submit", *claims)
+    come_to(product, "appointment", *claims)
     reconfigure(product, breaker_open_seconds=OPEN_SECONDS, breaker_cap_seconds=900)
-    product.control.set("travel_pay", "answer", status=404, body="{}", headers=JSON, operation=SUBMIT)
+    product.control.set("travel_pay", "half", operation=FIND)
     for _ in range(3):
-        before = received(product, SUBMIT)
+        before = received(product, FIND)
         publish(product)
         product.run_queued()
-        assert (received(product, SUBMIT) - before, is_open(product)) == (3, False)
+        assert (received(product, FIND) - before, is_open(product)) == (3, False)
         pass_time(product, hours=1)
     assert other.get(CLAIMS_URL).status_code == 200
-    product.control.set("travel_pay", "status", status=503, operation=LIST, times=1)
+    product.control.set("travel_pay", "throttle", operation=LIST, times=1)
     assert refusal(other.get(CLAIMS_URL))[0] == 503
     pass_time(product, hours=2)
     for tried in (1, 2, 3):
-        before = received(product, SUBMIT)
+        before = received(product, FIND)
         publish(product)
         product.run_queued()
-        assert (received(product, SUBMIT) - before, is_open(product)) == (1, True), tried
+        assert (received(product, FIND) - before, is_open(product)) == (1, True), tried
     assert other.get(CLAIMS_URL).status_code == 200
     assert not is_open(product)
     product.control.clear("travel_pay")
@@ -221,8 +228,8 @@ def is_open(product: Product) -> bool:
 def test_va_profile_has_a_breaker_of_its_own(product: Product) -> None:
     reconfigure(product, breaker_open_seconds=OPEN_SECONDS, breaker_cap_seconds=900)
     person = traveling(product)
-    product.control.set("va_profile", "status", status=503, times=1)
-    assert refusal(person.get(CONTACTS_URL))[0] == 503
+    product.control.set("va_profile", "throttle", times=1)
+    assert refusal(person.get(CONTACTS_URL))[0] == 429
     response = person.get(CONTACTS_URL)
     assert refusal(response)[0] == 503 and int(response.headers["Retry-After"]) >= 50
     assert "profile service" in response.get_json()["errors"][0]["detail"]

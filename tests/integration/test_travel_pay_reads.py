@@ -138,7 +138,7 @@ def test_documents_are_bytes_to_save_and_never_json(product: Product) -> None:
     paid.documents += [
         Document("page.svg", "image/svg+xml", b"<svg onload='x'/>", now),
         Document("notes.txt", "text/plain; charset=utf-8", b"seen", now),
-        Document("odd.bin", "Application/PDF", b"%PDF", now),
+        Document("odd.bin", "Application/PDF", b"%PDF-1.7", now),
     ]
     listed = person.read(f"{CLAIMS_URL}/{paid.id}")["documents"]
     assert [each["mimetype"] for each in listed][:3] == ["application/pdf", "image/png", None]
@@ -149,7 +149,7 @@ def test_documents_are_bytes_to_save_and_never_json(product: Product) -> None:
         ("application/octet-stream", b"screened"),
         ("application/octet-stream", b"<svg onload='x'/>"),
         ("text/plain", b"seen"),
-        ("application/pdf", b"%PDF"),
+        ("application/pdf", b"%PDF-1.7"),
     ]
     others = [f"{CLAIMS_URL}/{paid.id}/documents/{NOBODYS}", f"{CLAIMS_URL}/{NOBODYS}/documents/{first_id(listed)}"]
     assert [refusal(person.get(path)) for path in others] == [(404, "404")] * 2

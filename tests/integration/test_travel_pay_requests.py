@@ -161,7 +161,7 @@ def test_no_caller_waits_for_a_distant_end(product: Product) -> None:
     reconfigure(product, retry_scale=1.0)
     product.control.set("travel_pay", "status", status=500, operation=BEGIN, times=1)
     assert answered(product, lambda: person.post("2031-03-05T09:30:00")).status_code == 202
-    product.control.set("travel_pay", "refuse")
+    product.control.set("travel_pay", "throttle")
     assert answered(product, lambda: person.post("2031-03-06T09:30:00")).status_code == 202
     assert product.value("SELECT count(*) FROM outbox_breakers WHERE opened_at IS NOT NULL") == 1
     assert person.post("2031-03-07T09:30:00").status_code == 202

@@ -29,7 +29,7 @@ WITHIN_SECONDS = {
 }
 NOTHING_DONE = {
     "refused": lambda name: Rejected(name),
-    "unavailable": lambda name: Unavailable(name),
+    "unavailable": lambda name: Unavailable(name, unreachable=True),
     "throttled": lambda name: Throttled(name, retry_after=40.0),
     "unauthorized": lambda name: Unauthorized(name),
 }

@@ -5,15 +5,18 @@ from __future__ import annotations
 import runpy
 import uuid
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime
 from types import SimpleNamespace
 from typing import Any, cast
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from flaskapp import clock
 from flaskapp.check_in.service import Identity
 from flaskapp.travel_claims.service import ClaimWork
+from flaskapp.travel_pay import reads as travel_pay_reads
+from flaskapp.travel_pay.places import ZONES
 from flaskapp.travel_pay.reads import all_pages
 from flaskapp.travel_pay.shapes import appointment_item
 from flaskapp.upstreams import Upstreams
@@ -21,6 +24,7 @@ from flaskapp.upstreams.btsss import BTSSSClient
 from flaskapp.upstreams.errors import Rejected, Unavailable
 from flaskapp.upstreams.transport.http import HTTP
 from flaskapp.upstreams.travel_pay.values import read_appointment
+from flaskapp.web.errors import Problem
 from jobs.engine.spec import Call, EarlierWrites, Found
 from jobs.travel_claims import look_up_claim
 from sandbox.upstreams.cast import Appointment
@@ -48,17 +52,33 @@ def test_a_submitted_claim_need_not_name_its_status() -> None:
         ("459GE", "Pacific/Guam", "2026-11-19T22:00:00Z"),
         ("459GF", "Pacific/Pago_Pago", "2026-11-20T19:00:00Z"),
         ("459GH", "Pacific/Saipan", "2026-11-19T22:00:00Z"),
-        ("459GA", None, None),
+        ("459GA", "Pacific/Honolulu", "2026-11-20T18:00:00Z"),
+        ("506GA", "America/New_York", "2026-11-20T13:00:00Z"),
+        ("437GJ", "America/Denver", "2026-11-20T15:00:00Z"),
+        ("999GA", None, None),
         ("672GA", "America/St_Thomas", "2026-11-20T12:00:00Z"),
         ("983GC", "America/Denver", "2026-11-20T15:00:00Z"),
     ],
 )
-def test_the_clinics_of_the_pacific_have_clocks_of_their_own(station: str, zone: Any, start: Any) -> None:
-    """vets-website, the specs of `getTimezoneByFacilityId`: without `start` the page takes each visit for one to come,
-    and nobody in Guam, Pago Pago and Saipan can file."""
+def test_a_clinic_has_its_hospitals_clock_or_one_of_its_own(station: str, zone: Any, start: Any) -> None:
+    """vets-website, `getTimezoneByFacilityId` and its specs: without `start` the page takes each visit for one to come,
+    and nobody in Guam, Pago Pago, Saipan and on Maui can file."""
     told = {"id": "1", "appointmentDateTime": "2026-11-20T08:00:00Z", "facilityId": station}
     shown = appointment_item(read_appointment(told))["attributes"]
     assert (shown["location"]["attributes"]["timezone"]["time_zone_id"], shown["start"]) == (zone, start)
+
+
+def test_every_station_of_the_pages_serves_an_instant_at_which_its_own_clock_shows_the_visit() -> None:
+    """vets-website src/applications/vaos/utils/timezones.json@67db8a51: 171 stations, without those of 612, which all
+    have the clock of 612."""
+    assert len(ZONES) == 171
+    for station in (*ZONES, *(f"{number}ZZ" for number in ZONES if len(number) == 3), "612GD"):
+        told = {"id": "1", "appointmentDateTime": "2026-07-20T21:30:00Z", "facilityId": station}
+        shown = appointment_item(read_appointment(told))["attributes"]
+        zone = ZoneInfo(shown["location"]["attributes"]["timezone"]["time_zone_id"])
+        there = datetime.fromisoformat(shown["start"]).astimezone(zone)
+        assert (shown["location_id"], f"{there:%Y-%m-%dT%H:%M:%S}") == (station, "2026-07-20T21:30:00")
+        assert datetime.fromisoformat(shown["local_start_time"]) == there
 
 
 def test_a_search_need_not_say_how_many_there_are() -> None:
@@ -73,20 +93,67 @@ def test_a_search_need_not_say_how_many_there_are() -> None:
 def test_pages_that_hold_less_than_they_say_are_read_to_the_end() -> None:
     """vets-api spec/support/vcr_cassettes/travel_pay/206_search_claims_partial_response.yml@e17ad7a4: three claims in
     all, `pageSize` 50, and one claim on each page."""
+    assert all_found((1, "a"), (2, "b"), (3, "c")) == (["a", "b", "c"], True)
+
+
+def all_found(*pages: tuple[int, str]) -> tuple[list[str], bool]:
+    """The ids found on a day of three claims, and whether they are all; of each page its number and its one claim."""
     day = date(2031, 3, 4)
-    pages = [
-        {"totalRecordCount": 3, "pageNumber": number, "pageSize": 50, "success": True, "data": [SUMMARY]}
-        for number in (1, 2, 3)
+    answers = [
+        {"totalRecordCount": 3, "pageNumber": number, "pageSize": 50, "success": True, "data": [{**SUMMARY, "id": id}]}
+        for number, id in pages
     ]
-    limit: Any = SimpleNamespace(call=lambda call: call(30.0))
-    with serving(*(whole(200, page) for page in pages)) as server:
+
+    def ask(call: Any) -> Any:
+        try:
+            return call(30.0)
+        except Unavailable as error:
+            raise Problem(502) from error
+
+    limit: Any = SimpleNamespace(call=ask)
+    with serving(*(whole(200, answer) for answer in answers)) as server:
         client = Bench(server).reads
 
         def read_page(number: int, seconds: float) -> Any:
             return client.search_claims(TRAVELER, day, day, number, 50, total_seconds=seconds)
 
         found, is_whole = all_pages(limit, read_page)
-    assert ([page.page for page in found], is_whole) == ([1, 2, 3], True)
+    return [item.id for page in found for item in page.items], is_whole
+
+
+def test_a_page_that_was_not_requested_is_not_shown_as_the_next() -> None:
+    """The same claims twice, "Data retrieved successfully.", and the others nowhere."""
+    assert all_found((1, "a"), (1, "b")) == (["a"], False)
+    assert all_found((1, "a"), (2, "a")) == (["a"], False)
+    assert all_found((1, "a"), (2, "b"), (3, "a")) == (["a", "b"], False)
+
+
+@pytest.mark.parametrize("page", [None, 1])
+def test_a_claim_that_is_listed_twice_is_shown_once_and_another_is_missing(
+    monkeypatch: pytest.MonkeyPatch, page: int | None
+) -> None:
+    """Without days, too, and of one page alone."""
+    limit: Any = SimpleNamespace(call=lambda call: call(30.0))
+    day = date(2031, 3, 4) if page else None
+    monkeypatch.setattr(travel_pay_reads, "traveler", lambda account_id, limit: TRAVELER)
+    for data, whole_list in (([SUMMARY, {**SUMMARY, "id": "b"}], True), ([SUMMARY, SUMMARY], False)):
+        answer = {"totalRecordCount": 2, "pageNumber": 1, "success": True, "data": data}
+        with serving(whole(200, answer)) as server:
+            client = SimpleNamespace(travel_pay=Bench(server).reads)
+            monkeypatch.setattr(travel_pay_reads, "upstreams", lambda client=client: client)
+            found = travel_pay_reads.claims(uuid.uuid4(), day, day, page, 50, limit)
+        assert ([item["id"] for item in found.items], found.whole) == (
+            [each["id"] for each in data][: 1 + whole_list],
+            whole_list,
+        )
+
+
+def test_a_search_that_finds_other_days_did_not_search_for_this_one() -> None:
+    day, other = date(2031, 3, 4), {**SUMMARY, "id": "b", "appointmentDateTime": "2024-01-05T09:30:00Z"}
+    undated = {**SUMMARY, "id": "c", "appointmentDateTime": None}
+    with serving(whole(200, {"totalRecordCount": 3, "success": True, "data": [SUMMARY, other, undated]})) as server:
+        page = Bench(server).reads.search_claims(TRAVELER, day, day, 1, 50, total_seconds=30)
+    assert ([claim.id for claim in page.items], page.unreadable) == ([CLAIM_ID, "c"], 1)
 
 
 def test_only_recorded_words_refuse_an_appointment_for_good() -> None:

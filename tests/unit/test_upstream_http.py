@@ -122,8 +122,16 @@ def test_a_lost_answer_leaves_a_write_unanswered(http: HTTP, reply: Reply) -> No
 
 @pytest.mark.parametrize("reply", LOST.values(), ids=LOST)
 def test_a_lost_answer_to_a_read_is_only_unavailable(http: HTTP, reply: Reply) -> None:
-    with serving(reply) as server, pytest.raises(Unavailable):
+    with serving(reply) as server, pytest.raises(Unavailable) as caught:
         http.send(request(server.url, write=False, seconds=patience(reply)))
+    # It may be this one request that upstream fails on.
+    assert not caught.value.unreachable
+
+
+def test_a_request_that_cannot_be_written_says_nothing_about_the_upstream(http: HTTP) -> None:
+    with serving(whole(200, {})) as server, pytest.raises(Unavailable) as caught:
+        http.send(request(server.url, headers={"X-Name": "Marlow\n"}))
+    assert (caught.value.unreachable, server.received) == (False, [])
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
@@ -172,19 +180,21 @@ def test_what_cannot_be_connected_did_nothing(http: HTTP, host: str) -> None:
     url = closed_port().replace("127.0.0.1", host)
     with pytest.raises(Unavailable) as caught:
         http.send(request(url))
-    assert "before anything was sent" in caught.value.detail
+    assert "before anything was sent" in caught.value.detail and caught.value.unreachable
 
 
 def test_a_failed_tls_handshake_did_nothing(impatient: HTTP) -> None:
-    with serving(raw(b"this is no TLS")) as server, pytest.raises(Unavailable):
+    with serving(raw(b"this is no TLS")) as server, pytest.raises(Unavailable) as caught:
         impatient.send(request(server.url.replace("http:", "https:")))
+    assert caught.value.unreachable
 
 
 def test_a_tls_handshake_that_hangs_did_nothing(impatient: HTTP) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         started = time.monotonic()
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable) as caught:
             impatient.send(request(f"https://127.0.0.1:{listener.getsockname()[1]}"))
+    assert caught.value.unreachable
     assert time.monotonic() - started < 15
 
 

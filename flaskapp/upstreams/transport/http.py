@@ -40,6 +40,7 @@ LARGEST_BODY = 1024 * 1024
 # A longer `Retry-After` is cut to this; each use of it has its own cap.
 LONGEST_WAIT_SECONDS = 1e9
 _TRANSPORT_FAILURES = (requests.RequestException, HTTPError, HTTPException, OSError)
+_NO_CONNECTION = (requests.ConnectionError, requests.Timeout)
 
 
 class BodyTooLarge(OSError):
@@ -161,7 +162,7 @@ class HTTP:
             if isinstance(outcome, Answer):
                 span.note(**{"http.response.status_code": outcome.status})
             else:
-                span.fail(outcome if isinstance(outcome, str) else type(outcome).__name__)
+                span.fail(name_of(outcome))
         _log(outgoing, outcome, time.monotonic() - started)
         if isinstance(outcome, Answer):
             return outcome
@@ -170,9 +171,14 @@ class HTTP:
         # Raised here, outside the handler: the original error, whose text may hold a URL with ids, is not chained.
         kind = Unanswered if outgoing.write and written else Unavailable
         stage = "after it was sent" if written else "before anything was sent"
-        code = TOO_LARGE if outcome == BodyTooLarge.__name__ else None
-        timed_out = outcome == TotalLimitPassed.__name__
-        raise kind(outgoing.upstream, f"{outcome}, {stage}", code=code, timed_out=timed_out)
+        raise kind(
+            outgoing.upstream,
+            f"{name_of(outcome)}, {stage}",
+            code=TOO_LARGE if outcome is BodyTooLarge else None,
+            timed_out=outcome is TotalLimitPassed,
+            # A request that cannot even be written, for a sign in its headers, fails before it is sent as well.
+            unreachable=not written and issubclass(outcome, _NO_CONNECTION),
+        )
 
     def _headers(self, outgoing: Outgoing, span: Span) -> Mapping[str, str]:
         request_id = asked.request_id()
@@ -181,16 +187,16 @@ class HTTP:
         trace = {"traceparent": span.header} if span.header is not None else {}
         return {**outgoing.headers, "X-Request-Id": request_id, **trace}
 
-    def _exchange(self, outgoing: Outgoing, call: Call) -> Answer | BodyBroken | str:
-        """The answer, or what went wrong: only its name, unless our own side broke the body."""
+    def _exchange(self, outgoing: Outgoing, call: Call) -> Answer | BodyBroken | type[Exception]:
+        """The answer, or what went wrong: only its class, unless our own side broke the body."""
         try:
             answer = self._request(outgoing)
         except BodyBroken as broken:
             return broken
         except _TRANSPORT_FAILURES as error:
-            return TotalLimitPassed.__name__ if call.is_late else type(error).__name__
+            return TotalLimitPassed if call.is_late else type(error)
         # A body that ends with its connection looks whole even when the watchdog cut that connection.
-        return TotalLimitPassed.__name__ if call.cut else answer
+        return TotalLimitPassed if call.cut else answer
 
     def _request(self, outgoing: Outgoing) -> Answer:
         with self._session.request(
@@ -257,15 +263,18 @@ def _without(texts: tuple[str, ...], answer: Answer) -> Answer:
     return replace(answer, body=body)
 
 
-def _log(outgoing: Outgoing, outcome: Answer | BodyBroken | str, seconds: float) -> None:
+def name_of(outcome: BodyBroken | type[Exception]) -> str:
+    return outcome.__name__ if isinstance(outcome, type) else type(outcome).__name__
+
+
+def _log(outgoing: Outgoing, outcome: Answer | BodyBroken | type[Exception], seconds: float) -> None:
     whole = isinstance(outcome, Answer)
-    error = outcome if isinstance(outcome, str) else type(outcome).__name__
     extra = {
         "event": "upstream.called",
         "upstream": outgoing.upstream,
         "operation": outgoing.operation,
         "http_status": outcome.status if isinstance(outcome, Answer) else None,
-        "error": None if whole else error,
+        "error": None if isinstance(outcome, Answer) else name_of(outcome),
         "ms": round(seconds * 1000),
     }
     answer = f"{outcome.status // 100}xx" if isinstance(outcome, Answer) else "none"

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
@@ -40,9 +42,24 @@ logger = logging.getLogger(__name__)
 LARGEST_DOCUMENT = 10 * 1024 * 1024
 # A document in base64 is a third larger, and JSON is around it.
 LARGEST_ENCODED = LARGEST_DOCUMENT * 4 // 3 + 1024
-# Content types of what comes instead of a document when something went wrong.
 NO_SUCH_DOCUMENT = ("document not found", "attachment not found")
+# Content types of what comes instead of a document when something went wrong.
 _NO_DOCUMENTS = ("application/json", "text/html")
+# What a service writes into a body when something went wrong, whatever type it puts over it.
+_OF_A_FAILURE = frozenset({"error", "errors", "message", "statusCode", "success"})
+_PAGE = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype html|html)\b", re.IGNORECASE)
+# How documents begin: their own bytes say better than the answer's type what they are.
+_BEGINNINGS = {
+    b"%PDF-": "application/pdf",
+    b"\x89PNG\r\n": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"GIF87a": "image/gif",
+    b"GIF89a": "image/gif",
+}
+# A PDF may have other bytes before its header, this many at most.
+_BEFORE_PDF = 1024
+# Signs that no text has.
+_NO_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 
 T = TypeVar("T")
 
@@ -84,19 +101,28 @@ class TravelPayClient:
         answer = self._get(traveler, "list_claims", "v2/claims", total_seconds)
 
         def listed(payload: dict[str, Any]) -> Page[ClaimSummary]:
-            return _page(payload, read_summary, 1, len(payload["data"]) + 1)
+            return _page(payload, read_summary, None, len(payload["data"]) + 1)
 
         return parse_answer(answer, listed)
 
     def search_claims(
         self, traveler: Traveler, start: date, end: date, page: int, size: int, *, total_seconds: float
     ) -> Page[ClaimSummary]:
-        """Claims for appointments from `start` to `end`, both days included; pages count from 1."""
+        """Claims for appointments from `start` to `end`, both days included; pages count from 1. What comes besides is
+        counted as unreadable: whoever answers so did not search for these days, and what they have may be missing."""
         # With times: a last day without one might mean its midnight only.
         params = {"startDate": f"{start}T00:00:00Z", "endDate": f"{end}T23:59:59Z", **_paging(page, size)}
         path = "v2/claims/search-by-appointment-date"
         answer = self._get(traveler, "search_claims", path, total_seconds, params)
-        return parse_answer(answer, lambda payload: _page(payload, read_summary, page, size))
+
+        def of_these_days(element: object) -> ClaimSummary:
+            found = read_summary(element)
+            at = found.appointment_date_time
+            if at is not None and not start <= datetime.fromisoformat(at).date() <= end:
+                raise ValueError("the claim is of another day")
+            return found
+
+        return parse_answer(answer, lambda payload: _page(payload, of_these_days, page, size))
 
     def claim(self, traveler: Traveler, claim_id: str, *, total_seconds: float) -> ClaimDetail | None:
         """One claim; None only when the API itself says that this person has no such claim."""
@@ -115,7 +141,11 @@ class TravelPayClient:
     def documents(self, traveler: Traveler, claim_id: str, *, total_seconds: float) -> tuple[list[Document], int]:
         """The documents of a claim, without their bytes, and the number of those that cannot be read."""
         answer = self._get(traveler, "documents", f"v2/claims/{_quoted(claim_id)}/documents", total_seconds)
-        return parse_answer(answer, lambda payload: _readable(payload["data"], read_document))
+        found, unreadable = parse_answer(answer, lambda payload: _readable(payload["data"], read_document))
+        once: dict[str, Document] = {}
+        for each in found:
+            once.setdefault(each.document_id, each)
+        return list(once.values()), unreadable
 
     def document(
         self, traveler: Traveler, claim_id: str, document_id: str, *, total_seconds: float
@@ -174,15 +204,19 @@ def _quoted(part: str) -> str:
     return quote(part, safe="")
 
 
-def _page(payload: dict[str, Any], form: Callable[[object], T], page: int, size: int) -> Page[T]:
+def _page(payload: dict[str, Any], form: Callable[[object], T], page: int | None, size: int) -> Page[T]:
+    """`page` is the one that was requested, if one was; raises ValueError for an answer that says it is another."""
+    number = count(payload.get("pageNumber", page or 1))
+    if page is not None and number != page:
+        raise ValueError("another page than requested")
     items, unreadable = _readable(payload["data"], form)
     here = len(items) + unreadable
     # Some answers do not say how many there are. Then a full page may have another behind it.
-    at_least = (page - 1) * size + here + (here >= size)
+    at_least = (number - 1) * size + here + (here >= size)
     return Page(
         tuple(items),
         total=count(payload.get("totalRecordCount", at_least)),
-        page=count(payload.get("pageNumber", page)),
+        page=number,
         size=count(payload.get("pageSize", size)),
         unreadable=unreadable,
     )
@@ -215,25 +249,42 @@ def _the_claim(payload: dict[str, Any], claim_id: str) -> ClaimDetail:
 def _file(answer: Answer) -> DocumentFile:
     if answer.status >= 400:
         raise refused(answer)
+    decoded = _decoded(answer)
+    content = answer.body if decoded is None else decoded
     content_type = answer.headers.get("Content-Type", "application/octet-stream").strip()
-    content = _decoded(answer)
-    if content is None:
-        content = b"" if content_type.lower().startswith(_NO_DOCUMENTS) else answer.body
-    elif content_type.lower().startswith(_NO_DOCUMENTS):
-        # The type of what is around the document, not its own.
+    own = next((kind for beginning, kind in _BEGINNINGS.items() if content.startswith(beginning)), None)
+    if own is None and content_type.lower().startswith(_NO_DOCUMENTS):
+        # The type of what is around the document, or of no document at all.
+        content = decoded or b""
         content_type = "application/octet-stream"
-    if answer.status != 200 or not content:
+    if answer.status != 200 or not content or not _can_be((own or content_type).lower(), content):
         raise failure(Unavailable, UPSTREAM, answer)
     if len(content) > LARGEST_DOCUMENT:
         raise Unavailable(UPSTREAM, "the document is too large", http_status=answer.status, code=TOO_LARGE)
-    return DocumentFile(content_type, content)
+    return DocumentFile(own or content_type, content)
+
+
+def _can_be(content_type: str, content: bytes) -> bool:
+    """Whether these bytes can be a document of this type, and not what a service or a proxy says instead of one."""
+    said = _json(content)
+    if _PAGE.match(content) or (isinstance(said, dict) and not _OF_A_FAILURE.isdisjoint(said)):
+        return False
+    if content_type.startswith("application/pdf"):
+        return b"%PDF-" in content[:_BEFORE_PDF]
+    if content_type.startswith("image/") and not content_type.startswith("image/svg"):
+        return _NO_TEXT.search(content) is not None
+    return said is None or content_type.startswith("text/")
+
+
+def _json(content: bytes) -> Any:
+    """The JSON object or list that these bytes are; None for anything else."""
+    begins = content[: len(codecs.BOM_UTF8) + _BEFORE_PDF].removeprefix(codecs.BOM_UTF8).lstrip()
+    return Answer(200, {}, content).json() if begins.startswith((b"{", b"[")) else None
 
 
 def _decoded(answer: Answer) -> bytes | None:
     """The bytes in `{"data": "<base64>"}`; None for a body in any other form, which may be the document itself."""
-    if not answer.body.lstrip().startswith(b"{"):
-        return None
-    payload = answer.json()
+    payload = _json(answer.body)
     data = payload.get("data") if isinstance(payload, dict) else None
     try:
         return base64.b64decode("".join(data.split()), validate=True) if isinstance(data, str) else None
