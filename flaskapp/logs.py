@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import date, datetime
+from datetime import date
 from time import perf_counter
 from types import TracebackType
 from typing import Any, TextIO
@@ -59,8 +59,6 @@ MASKS = (
 )
 # What every mask needs to match: most texts have none of it, and are passed on after one search.
 SUSPICIOUS = re.compile(r"\d{9}|\d{3}[-. )]|TC\d{4}|@|(?:Bearer|Basic) ", re.IGNORECASE)
-# Values of which nothing is left out or changed unless it is masked.
-PLAIN = frozenset({str, int, float, bool, type(None)})
 # `invalid input syntax for type uuid: "…"`: what is quoted at the end of a message is somebody's input.
 QUOTED_INPUT = re.compile(r""": (["']).*\1$""")
 # The address of a call says whom it is about, and requests quotes the address of a call that could not connect.
@@ -92,13 +90,6 @@ def masked(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date) else mask(str(value))
 
 
-def nothing_to_mask(fields: dict[str, Any]) -> bool:
-    """Whether one look at all fields of a log line together, but for its time, shows that none has to be masked."""
-    values = [value for name, value in fields.items() if name != "timestamp"]
-    plain = all(type(value) in PLAIN for value in values) and isinstance(fields.get("timestamp"), datetime)
-    return plain and SUSPICIOUS.search("\n".join([*fields, *map(str, values)])) is None
-
-
 def exception_line(error: BaseException) -> str:
     """Type and masked message. Only its first line: what follows (SQL, DETAIL, parameters) quotes the row."""
     first = QUOTED_INPUT.sub(": [input]", str(error).partition("\n")[0])
@@ -126,8 +117,6 @@ class MaskingFormatter(JsonFormatter):
         asked_by = request_id() if has_request_context() else asked.request_id()
         if asked_by is not None:
             log_data.setdefault("request_id", asked_by)
-        if nothing_to_mask(log_data):
-            return {**log_data, "timestamp": log_data["timestamp"].isoformat()}
         return {mask(str(key)): masked(value) for key, value in log_data.items()}
 
     def jsonify_log_record(self, log_data: dict[str, Any]) -> str:

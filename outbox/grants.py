@@ -100,8 +100,7 @@ SEIZE = text(f"""
 
 def read_grant(row: Any) -> Grant:
     """The Grant that a row of GRANT or SEIZE stands for."""
-    values = row._asdict()
-    return Grant(message_id=values["id"], **{name: values[name] for name in GRANT_FIELDS})
+    return Grant(message_id=row.id, **{name: getattr(row, name) for name in GRANT_FIELDS})
 
 
 @dataclass(frozen=True)

@@ -79,42 +79,6 @@ def test_what_is_passed_on_unmasked_holds_nothing_to_mask(parts):
     assert logs.SUSPICIOUS.search(text) or not any(pattern.search(text) for pattern, _ in logs.MASKS)
 
 
-@given(
-    st.dictionaries(
-        st.sampled_from(["message", "error", "upstream", "count", ICN, "https://x:y@host"]),
-        st.one_of(
-            st.sampled_from([*HARMLESS, ICN, "303", "-55-", "5550143", {"who": ICN}, [ICN], ValueError(ICN)]),
-            st.integers(),
-            st.floats(allow_nan=False),
-            st.booleans(),
-            st.none(),
-        ),
-    )
-)
-@example({"message": "303", "error": "-55-", "upstream": "5550143"})
-@example({"error": ValueError("harmless")})
-@example({"count": datetime(2031, 3, 4)})
-def test_a_line_is_passed_on_unmasked_only_where_each_field_would_be(fields):
-    whole = {**fields, "timestamp": datetime(2031, 3, 4, tzinfo=UTC)}
-    if logs.nothing_to_mask(whole):
-        assert fields == {mask(name): masked(value) for name, value in fields.items()}
-
-
-def test_a_line_with_nothing_to_mask_is_as_it_would_be_masked_by_its_fields(lines):
-    logging.getLogger("flaskapp.x").info("settled", extra={"event": "job.settled", "message_id": 7, "error": None})
-    [line] = lines()
-    at = datetime.fromisoformat(line.pop("timestamp"))
-    assert at.tzinfo is not None
-    assert line == {
-        "level": "INFO",
-        "logger": "flaskapp.x",
-        "message": "settled",
-        "event": "job.settled",
-        "message_id": 7,
-        "error": None,
-    }
-
-
 def test_passwords_in_addresses_and_tokens_are_masked():
     assert mask("redis://:hunter2@host:1/0") == "redis://[credentials]@host:1/0"
     assert "abcdefgh" not in mask("Authorization: Bearer abcdefgh.ijkl")

@@ -86,23 +86,6 @@ def test_a_token_is_fetched_once_and_shared_by_processes(redis: Redis) -> None:
     assert source.calls == 1
 
 
-def test_a_shared_token_is_opened_once_and_another_in_its_place_at_once(redis: Redis) -> None:
-    source, opened = Source(), []
-
-    def open_sealed(sealed: bytes) -> bytes:
-        opened.append(CIPHER.decrypt(sealed))
-        return opened[-1]
-
-    there = cache(redis, source)
-    here = TokenCache(
-        ImpatientRedis(redis), "test", source, encrypt=CIPHER.encrypt, decrypt=open_sealed, fetch_seconds=2
-    )
-    assert [there.get(), here.get(), here.get(), here.get()] == ["secret-1"] * 4
-    there.drop("secret-1")
-    assert [there.get(), here.get(), here.get()] == ["secret-2"] * 3
-    assert opened == [b"secret-1", b"secret-2"]
-
-
 def test_many_threads_of_two_caches_make_one_call(redis: Redis) -> None:
     source = Source(0.2)
     here, there = cache(redis, source), cache(redis, source)

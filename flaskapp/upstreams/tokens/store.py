@@ -82,24 +82,14 @@ class TokenStore:
         self._key = f"surefile:token:{name}"
         self._encrypt = encrypt
         self._decrypt = decrypt
-        # What was last read: the sealed token, the token, and when it ends. No two seals are the same.
-        self._read: tuple[bytes, str, float] | None = None
 
     def shared_token(self) -> tuple[str, float] | None:
-        """The shared token and the seconds it has left. One that was read before is not opened again."""
-        sealed = self._redis.try_redis(lambda redis: redis.get(self._key))
-        if sealed is None:
-            return None
-        read = self._read
-        if read is None or read[0] != sealed:
-            self._read = read = self._read_anew()
-        left = read[2] - time.monotonic() if read is not None else 0.0
-        return (read[1], left) if read is not None and left > 0 else None
-
-    def _read_anew(self) -> tuple[bytes, str, float] | None:
+        """The shared token and the seconds it has left."""
         found = self._redis.try_redis(self._value_and_rest)
-        token = self._open(found[0]) if found and found[0] is not None and found[1] > 0 else None
-        return None if token is None else (found[0], token, time.monotonic() + found[1] / 1000)
+        if not found or found[0] is None or found[1] <= 0:
+            return None
+        token = self._open(found[0])
+        return None if token is None else (token, found[1] / 1000)
 
     def _value_and_rest(self, redis: Redis) -> list[Any]:
         pipeline = redis.pipeline(transaction=True)
