@@ -144,7 +144,8 @@ class Rule:
     `where` selects the subjects that break it: `s` has id, state, notification, cycle, watched and kept, `:subject` is
     the type. A rule about what is missing asks for `s.kept`: if the last change of a subject lies before that, its
     records may have been removed. `words` say what that means to a human. An `of_now` rule is not checked again for
-    each slice of the past.
+    each slice of the past. A rule `of_last_move` also has `last.moved_to`, the state that the history of the subject
+    ends with; null where no move is kept.
     """
 
     name: str
@@ -152,6 +153,7 @@ class Rule:
     where: str
     repair: Repair
     of_now: bool = False
+    of_last_move: bool = False
 
 
 @dataclass(frozen=True)

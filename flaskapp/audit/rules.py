@@ -41,6 +41,14 @@ HISTORY = sql.history(subject_type=":subject", subject_id="s.id")
 ANY_CLOSING = sql.history(subject_type=":subject", subject_id="s.id", alias="c")
 LATER_MOVES = sql.history(subject_type=":subject", subject_id="h.subject_id", alias="later")
 
+# The last move of each of the subjects, read for all of them together. A late answer is a move of an attempt.
+LAST_MOVES = f"""
+    SELECT DISTINCT ON (h.subject_id) h.subject_id, h.moved_to
+      FROM asked JOIN (SELECT h.* {sql.history(subject_type=":subject")}) h ON h.subject_id = asked.id
+     WHERE h.moved_to IS NOT NULL AND h.what <> 'attempt.answered_late'
+     ORDER BY h.subject_id DESC, h.id DESC
+"""
+
 OF_CASE = f"{HISTORY} AND h.detail ->> 'case' = CAST(k.id AS text)"
 # If retention has dropped the opening of a case from the history, nobody can tell who closed it.
 CLOSED_SILENTLY = f"""
@@ -121,11 +129,11 @@ OF_SUBJECTS = (
         "unexplained",
         "its state is not the one that its history ends with",
         # Retention drops the oldest first: if any move is left, the last one is.
-        f"""s.state IS DISTINCT FROM COALESCE((
-                SELECT h.moved_to {HISTORY} AND h.moved_to IS NOT NULL AND h.what <> 'attempt.answered_late'
-                 ORDER BY h.id DESC LIMIT 1), CASE WHEN s.kept THEN CAST(:first AS text) ELSE s.state END)
+        f"""s.state IS DISTINCT FROM COALESCE(
+                last.moved_to, CASE WHEN s.kept THEN CAST(:first AS text) ELSE s.state END)
             AND NOT EXISTS ({EXPLAINED})""",
         Repair.LEAVE_TO_HUMAN,
+        of_last_move=True,
     ),
 )
 # Rules for what does not exist any more: queries of the ids by which something still refers to it.
@@ -169,6 +177,9 @@ def query_of(rule: Rule, states: States, one: bool = False) -> str:
     """The SQL of the subjects that break a rule; only of the subject `:one`, if `one`."""
     if rule not in OF_THE_GONE:
         subjects = f"{states.query} AND id = CAST(:one AS uuid)" if one else states.query
+        if rule.of_last_move:
+            last = f"LEFT JOIN ({LAST_MOVES}) last ON last.subject_id = s.id"
+            return f"WITH asked AS ({subjects}) SELECT s.id, s.state FROM asked s {last} WHERE {rule.where}"
         return f"SELECT s.id, s.state FROM ({subjects}) s WHERE {rule.where}"
     missing = f"NOT EXISTS (SELECT 1 FROM {states.table} t WHERE t.id = CAST(s.id AS uuid))"
     where = f"{rule.where} AND subject_id = :one" if one else rule.where

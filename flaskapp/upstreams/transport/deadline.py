@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
+from requests import Response
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -222,8 +223,33 @@ class LimitedHTTPSPool(HTTPSConnectionPool):
     ConnectionCls = LimitedHTTPSConnection
 
 
+def origin_of(url: str) -> str:
+    """Scheme, host and port of a URL that has a path."""
+    return url[: url.find("/", len("https://"))]
+
+
+class BareResponse(Response):
+    """A response that is asked for its status, its headers and its body."""
+
+    _content_consumed = False
+    history: Any = ()
+
+    def __init__(self, status: int, headers: Any, raw: Any) -> None:
+        self.status_code = status
+        self.headers = headers
+        self.raw = raw
+
+
 class LimitedAdapter(HTTPAdapter):
-    """Makes connections that know their call, directly or through a proxy."""
+    """Makes connections that know their call, directly or through a proxy.
+
+    `requests` looks again at URL, TLS settings and proxies for every request, and at what only a browser wants of every
+    answer. Here the first is kept for each host, and the second left out.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._hosts: dict[tuple[str, Any], Any] = {}
+        super().__init__(*args, **kwargs)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
@@ -233,6 +259,21 @@ class LimitedAdapter(HTTPAdapter):
         manager = super().proxy_manager_for(proxy, **kwargs)
         manager.pool_classes_by_scheme = _POOLS
         return manager
+
+    def get_connection_with_tls_context(self, request: Any, verify: Any, proxies: Any = None, cert: Any = None) -> Any:
+        if proxies:
+            return super().get_connection_with_tls_context(request, verify, proxies, cert)
+        key = (origin_of(request.url), verify)
+        if key not in self._hosts:
+            self._hosts[key] = self.build_connection_pool_key_attributes(request, verify, cert)
+        host, tls = self._hosts[key]
+        return self.poolmanager.connection_from_host(**host, pool_kwargs=tls)
+
+    def request_url(self, request: Any, proxies: Any) -> str:
+        return super().request_url(request, proxies) if proxies else str(request.path_url)
+
+    def build_response(self, req: Any, resp: Any) -> Response:
+        return BareResponse(resp.status, resp.headers, resp)
 
 
 _POOLS = {"http": LimitedHTTPPool, "https": LimitedHTTPSPool}

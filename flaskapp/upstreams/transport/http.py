@@ -18,11 +18,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
-from http.cookiejar import DefaultCookiePolicy
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
+from requests.cookies import RequestsCookieJar
+from requests.structures import CaseInsensitiveDict
+from requests.utils import check_header_validity
 from urllib3.exceptions import HTTPError
 
 from flaskapp import clock
@@ -30,7 +31,7 @@ from flaskapp.outside import asked
 from flaskapp.outside.counting import COUNTING
 from flaskapp.outside.tracing import TRACING, Span
 from flaskapp.upstreams.errors import NO_ANSWER, TOO_LARGE, Throttled, Unanswered, Unavailable, UpstreamError
-from flaskapp.upstreams.transport.deadline import WATCHDOG, Call, LimitedAdapter, TotalLimitPassed
+from flaskapp.upstreams.transport.deadline import WATCHDOG, Call, LimitedAdapter, TotalLimitPassed, origin_of
 from flaskapp.upstreams.transport.redaction import redact
 from flaskapp.upstreams.transport.streamed import BodyBroken, StreamedBody
 
@@ -39,6 +40,11 @@ logger = logging.getLogger(__name__)
 LARGEST_BODY = 1024 * 1024
 # A longer `Retry-After` is cut to this; each use of it has its own cap.
 LONGEST_WAIT_SECONDS = 1e9
+# URLs that `requests` would leave as they are, which takes it a tenth of a call. It has a look at all others.
+PLAIN_URL = re.compile(
+    r"https?://[a-z0-9-]+(\.[a-z0-9-]+)*(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}))?"
+    r"(/([A-Za-z0-9_~-][A-Za-z0-9._~-]*)?)+"
+)
 _TRANSPORT_FAILURES = (requests.RequestException, HTTPError, HTTPException, OSError)
 _NO_CONNECTION = (requests.ConnectionError, requests.Timeout)
 
@@ -132,7 +138,8 @@ class HTTP:
         self._told = told
         self._connect_seconds = connect_seconds
         self._session = _Session()
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self._usual_headers = {name: str(value) for name, value in self._session.headers.items()}
+        self._environments: dict[str, Any] = {}
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, adapter(pool_connections=16, pool_maxsize=pool_size))
 
@@ -151,13 +158,10 @@ class HTTP:
         A streamed body that breaks on our side raises BodyBroken, which is no upstream error.
         """
         started = time.monotonic()
-        outgoing = replace(outgoing, total_seconds=seconds_left(outgoing.total_seconds))
+        seconds = seconds_left(outgoing.total_seconds)
         name = f"{outgoing.upstream} {outgoing.operation}"
-        with (
-            TRACING.span(name, {"upstream": outgoing.upstream}) as span,
-            WATCHDOG.limit(outgoing.total_seconds) as call,
-        ):
-            outcome = self._exchange(replace(outgoing, headers=self._headers(outgoing, span)), call)
+        with TRACING.span(name, {"upstream": outgoing.upstream}) as span, WATCHDOG.limit(seconds) as call:
+            outcome = self._exchange(outgoing, self._headers(outgoing, span), seconds, call)
             written = call.written
             if isinstance(outcome, Answer):
                 span.note(**{"http.response.status_code": outcome.status})
@@ -187,10 +191,12 @@ class HTTP:
         trace = {"traceparent": span.header} if span.header is not None else {}
         return {**outgoing.headers, "X-Request-Id": request_id, **trace}
 
-    def _exchange(self, outgoing: Outgoing, call: Call) -> Answer | BodyBroken | type[Exception]:
+    def _exchange(
+        self, outgoing: Outgoing, headers: Mapping[str, str], seconds: float, call: Call
+    ) -> Answer | BodyBroken | type[Exception]:
         """The answer, or what went wrong: only its class, unless our own side broke the body."""
         try:
-            answer = self._request(outgoing)
+            answer = self._request(outgoing, headers, seconds)
         except BodyBroken as broken:
             return broken
         except _TRANSPORT_FAILURES as error:
@@ -198,46 +204,58 @@ class HTTP:
         # A body that ends with its connection looks whole even when the watchdog cut that connection.
         return TotalLimitPassed if call.cut else answer
 
-    def _request(self, outgoing: Outgoing) -> Answer:
-        with self._session.request(
-            outgoing.method,
-            outgoing.url,
-            headers=dict(outgoing.headers),
-            json=outgoing.json,
-            data=next((each for each in (outgoing.stream, outgoing.content) if each is not None), outgoing.form),
-            params=outgoing.params,
-            auth=_as_it_is,
-            timeout=(min(self._connect_seconds, outgoing.total_seconds), outgoing.total_seconds),
+    def _request(self, outgoing: Outgoing, headers: Mapping[str, str], seconds: float) -> Answer:
+        request = self._prepared(outgoing, headers)
+        with self._session.send(
+            request,
+            timeout=(min(self._connect_seconds, seconds), seconds),
             allow_redirects=False,
-            stream=True,
+            **self._environment(str(request.url)),
         ) as response:
             answer = Answer(response.status_code, response.headers, _read(response, outgoing.largest_body))
         return _without(outgoing.unquoted, answer) if answer.status >= 400 else answer
 
+    def _prepared(self, outgoing: Outgoing, headers: Mapping[str, str]) -> requests.PreparedRequest:
+        """What a session would prepare, without what it would look for: cookies, hooks, a password in a netrc file."""
+        request = requests.PreparedRequest()
+        request.prepare_method(outgoing.method)
+        if outgoing.params is None and PLAIN_URL.fullmatch(outgoing.url):
+            request.url = outgoing.url
+        else:
+            request.prepare_url(outgoing.url, outgoing.params or {})
+        request.headers = CaseInsensitiveDict(self._usual_headers)
+        for name, value in headers.items():
+            check_header_validity((name, value))
+            request.headers[name] = value
+        data = next((each for each in (outgoing.stream, outgoing.content) if each is not None), outgoing.form)
+        request.prepare_body(data or {}, None, outgoing.json)
+        return request
+
+    def _environment(self, url: str) -> dict[str, Any]:
+        """Proxies and the CA bundle that the environment names for the host of this URL, looked up once for each."""
+        host = origin_of(url)
+        if host not in self._environments:
+            self._environments[host] = self._session.merge_environment_settings(url, {}, True, None, None)
+        return self._environments[host]
+
+
+class _Cookies(RequestsCookieJar):
+    """Keeps none."""
+
+    def extract_cookies(self, response: Any, request: Any) -> None:
+        """Nothing: not even looked for."""
+
 
 class _Session(requests.Session):
-    """Looks at the environment once for each host: proxies, and the CA bundle. Each time would be a tenth of a call."""
+    """A session that keeps no cookies and follows no redirects."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._of_environment: dict[tuple[str, str], Any] = {}
-
-    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
-        parts = urlsplit(str(url))
-        host = (parts.scheme, parts.netloc)
-        if host not in self._of_environment:
-            self._of_environment[host] = super().merge_environment_settings(url, proxies, None, verify, cert)
-        found = self._of_environment[host]
-        return {**found, "proxies": dict(found["proxies"]), "stream": stream}
+        self.cookies = _Cookies()
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """None: to find it, requests would read a redirect's body without any limit."""
         return None
-
-
-def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """An `auth` that adds nothing; without one, requests replaces our Authorization with what a netrc file says."""
-    return request
 
 
 def _read(response: requests.Response, largest: int) -> bytes:
