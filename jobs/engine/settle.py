@@ -33,6 +33,7 @@ from flaskapp.upstreams.errors import (
     NO_ICN,
     REFUSED,
     Duplicate,
+    Unavailable,
     UpstreamError,
     breaker_signal,
 )
@@ -307,11 +308,22 @@ def retry(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> 
     if grant.unresolved_since is not None:
         return keep_unresolved(session, spec, grant, outcome)
     if is_spent(session, spec, grant):
-        return leave_to_human(session, spec, grant, outcome, "exhausted", status="expired")
+        kind = "may_exist_upstream" if is_doubted(session, grant, outcome) else "exhausted"
+        return leave_to_human(session, spec, grant, outcome, kind, status="expired")
     charged = is_charged(session, grant, outcome)
     attempts.finish(session, grant.attempt_id, ending(spec, outcome), charged=charged)
     delay = spec.schedule.delay(grant.charged_attempts)
     return attempts.postpone(session, grant, jittered(delay, scale()), charged=charged)
+
+
+def is_doubted(session: DbSession, grant: Grant, outcome: Outcome) -> bool:
+    """Whether a write was refused in words that no contract has. They may have said that it is there already, and
+    nobody is told that it is not."""
+    error = outcome.error
+    its_own = isinstance(error, Unavailable) and grant.purpose == "write" and error.upstream == grant.upstream
+    if its_own and isinstance(error, Unavailable) and 400 <= (error.http_status or 0) < 500:
+        return True
+    return attempts.was_answered_with(session, grant.message_id, Unavailable.__name__)
 
 
 def hand_back(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:

@@ -37,13 +37,19 @@ NO_SUCH_CLAIM = ("claim not found", "claim_not_found")
 T = TypeVar("T")
 
 
-def parse_answer(answer: Answer, form: Callable[[dict[str, Any]], T], refusals: tuple[str, ...] = ()) -> T:
+def parse_answer(
+    answer: Answer,
+    form: Callable[[dict[str, Any]], T],
+    refusals: tuple[str, ...] = (),
+    duplicates: tuple[str, ...] = (),
+) -> T:
     """What `form` makes of the envelope of a successful read; raises Unavailable when it cannot be read.
 
-    `refusals` are the words, in lower case, by which a 400 refuses the request for good.
+    `refusals` are the words, in lower case, by which a 400 refuses the request for good, and `duplicates` those by
+    which it says that what was to be added is there.
     """
     if not _succeeded(answer):
-        raise refused(answer, refusals=refusals)
+        raise refused(answer, refusals=refusals, duplicates=duplicates)
     try:
         return form(answer.json())
     except _UNREADABLE as error:
