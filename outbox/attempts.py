@@ -115,10 +115,10 @@ WRITES = text("""
              WHERE subject_type = :type AND subject_id = :id AND job = :job AND purpose = 'write') writes
 """)
 
-# Whether a write ended with this error in an answer of a status below 500.
-ANSWERED_WITH = text("""
-    SELECT EXISTS (SELECT 1 FROM outbox_attempts WHERE message_id = :message AND purpose = 'write'
-                      AND error_class = :error AND http_status BETWEEN 400 AND 499)
+# Whether a write ended with this error.
+ENDED_WITH = text("""
+    SELECT EXISTS (SELECT 1 FROM outbox_attempts
+                    WHERE message_id = :message AND purpose = 'write' AND error_class = :error)
 """)
 
 # What upstream answered to one job's work for a subject, its finished messages included.
@@ -324,9 +324,9 @@ def answers(db: Database, subject_type: str, subject_id: str, job: str) -> list[
     return list(db.execute(ANSWERS, values).scalars())
 
 
-def was_answered_with(db: Database, message_id: int, error_class: str) -> bool:
-    """Whether a write of this message was answered with a status of 400 to 499 that counts as this error."""
-    return bool(db.execute(ANSWERED_WITH, {"message": message_id, "error": error_class}).scalar_one())
+def has_ended_with(db: Database, message_id: int, error_class: str) -> bool:
+    """Whether a write of this message ended with this error."""
+    return bool(db.execute(ENDED_WITH, {"message": message_id, "error": error_class}).scalar_one())
 
 
 def count_kept(db: Database, name: str) -> int:

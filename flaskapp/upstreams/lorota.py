@@ -26,7 +26,7 @@ _AUDIENCE, _SCOPES = "lorota", ["read.full"]
 _CLAIMS_SECONDS = int(DAY_SECONDS)
 # What a 401 says, in any case: the check-in is unknown, or something of what the person typed does not match.
 _UNKNOWN = "uuid not found"
-# Both words count: of our own claims it may be said that something does not match, and of our body that `dob` is missing.
+# The whole sentence counts: our own claims may not match either, and of our body `dob` may be missing.
 _MISMATCH = re.compile(r"\b(?:last ?name|dob|ssn4) does not match\b")
 # What a 404 says about data that are no longer there.
 _NO_SUCH_ID = "id not found"

@@ -33,7 +33,7 @@ from flaskapp.upstreams.errors import (
     NO_ICN,
     REFUSED,
     Duplicate,
-    Unavailable,
+    Unexplained,
     UpstreamError,
     breaker_signal,
 )
@@ -317,13 +317,9 @@ def retry(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> 
 
 
 def is_doubted(session: DbSession, grant: Grant, outcome: Outcome) -> bool:
-    """Whether a write was refused in words that no contract has. They may have said that it is there already, and
-    nobody is told that it is not."""
-    error = outcome.error
-    its_own = isinstance(error, Unavailable) and grant.purpose == "write" and error.upstream == grant.upstream
-    if its_own and isinstance(error, Unavailable) and 400 <= (error.http_status or 0) < 500:
-        return True
-    return attempts.was_answered_with(session, grant.message_id, Unavailable.__name__)
+    """Whether a write of this message was ever refused in words that may have said that it is there already."""
+    now = isinstance(outcome.error, Unexplained)
+    return now or attempts.has_ended_with(session, grant.message_id, Unexplained.__name__)
 
 
 def hand_back(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:

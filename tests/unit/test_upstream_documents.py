@@ -17,6 +17,7 @@ from flaskapp.upstreams.errors import (
     Unanswered,
     Unauthorized,
     Unavailable,
+    Unexplained,
     UpstreamError,
 )
 from flaskapp.upstreams.lighthouse.documents import sent_name
@@ -158,11 +159,11 @@ def test_an_answer_without_an_id_or_with_a_no_confirms_nothing(bench: Bench, bod
 @pytest.mark.parametrize(
     ("status", "body", "kind"),
     [
-        (400, api_error("Exactly one identifier, fileNumber or participantId, must be set."), Unavailable),
-        (400, api_error("systemName VA.gov is not permitted"), Unavailable),
-        (400, api_error("The file is identical to one on this claim"), Unavailable),
-        (400, api_error("The API key was already revoked"), Unavailable),
-        (400, api_error("Duplicate header x-api-key in the upload"), Unavailable),
+        (400, api_error("Exactly one identifier, fileNumber or participantId, must be set."), Unexplained),
+        (400, api_error("systemName VA.gov is not permitted"), Unexplained),
+        (400, api_error("The file is identical to one on this claim"), Unexplained),
+        (400, api_error("The API key was already revoked"), Unexplained),
+        (400, api_error("Duplicate header x-api-key in the upload"), Unexplained),
         (404, NONE_KNOWN, Unavailable),
         (413, {"message": "Request size limit exceeded"}, Rejected),
         (413, "<html>Request Entity Too Large</html>", Unavailable),
@@ -172,7 +173,7 @@ def test_an_answer_without_an_id_or_with_a_no_confirms_nothing(bench: Bench, bod
         (400, api_error("Taken for a DUPLICATE upload."), Duplicate),
         (400, api_error("This file already exists on the claim."), Duplicate),
         (400, {"errors": [{"detail": "no", "title": "Duplicate document", "status": 400}]}, Duplicate),
-        (400, {"errors": [{"detail": 7, "status": 400}]}, Unavailable),
+        (400, {"errors": [{"detail": 7, "status": 400}]}, Unexplained),
         (400, {"message": "duplicate"}, Unavailable),
         (422, api_error("duplicate"), Unavailable),
         (400, "<html>duplicate</html>", Unavailable),

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flaskapp.config import Config
-from flaskapp.upstreams.errors import Duplicate, Rejected, Unanswered, Unavailable, UpstreamError
+from flaskapp.upstreams.errors import Duplicate, Rejected, Unanswered, Unavailable, Unexplained, UpstreamError
 from flaskapp.upstreams.lighthouse.statuses import DocumentStatus, Statuses, read_statuses
 from flaskapp.upstreams.tokens.cache import Tokens, with_token
 from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure
@@ -175,12 +175,13 @@ def _uploaded(answer: Answer) -> int:
 
 def _named(status: int, payload: Any) -> type[UpstreamError] | None:
     """Of the refusals of an upload, only that of the gateway, which is about its size, has known words."""
-    return Duplicate if status == 400 and _says_duplicate(payload) else listed(status, payload, {})
+    if status == 400 and speaks_of_the_request(payload):
+        return Duplicate if _says_duplicate(payload) else Unexplained
+    return listed(status, payload, {})
 
 
 def _says_duplicate(payload: Any) -> bool:
-    """Whether the service itself says that it has the document."""
-    return speaks_of_the_request(payload) and any(SAYS_DUPLICATE.search(text) for text in said_in(payload))
+    return any(SAYS_DUPLICATE.search(text) for text in said_in(payload))
 
 
 def _statuses(answer: Answer, request_ids: Sequence[int]) -> Statuses:

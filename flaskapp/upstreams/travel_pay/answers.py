@@ -16,6 +16,7 @@ from flaskapp.upstreams.errors import (
     Rejected,
     Unanswered,
     Unavailable,
+    Unexplained,
     UpstreamError,
 )
 from flaskapp.upstreams.transport.fields import an_object
@@ -90,6 +91,8 @@ def refused(
     payload = answer.json()
     code = _refused_token(payload) if answer.status == 401 else _code(answer.status, payload)
     named = Rejected if says_missing(answer, missing) else _named(answer.status, payload, refusals, duplicates)
+    if named is None and write and answer.status == 400 and is_of_the_api(payload):
+        named = Unexplained
     return error_of(UPSTREAM, answer, named, write=write, code=code)
 
 

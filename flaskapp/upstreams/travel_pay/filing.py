@@ -56,8 +56,9 @@ class TravelPayFilingClient:
         name: str | None = None,
         is_complete: bool | None = None,
     ) -> UpstreamAppointment:
-        """The appointment at that time. A repeated call finds it again, so it is never Unanswered. Raises Duplicate when
-        it is only said that there is one: the person's list of appointments has it.
+        """The appointment at that time. A repeated call finds it again, so it is never Unanswered.
+
+        Raises Duplicate when it is only said that there is one: then the person's list of appointments has it.
 
         An answer with other appointments only is Unavailable: a claim must never be begun on another day's or place's.
         `starts_at` is `YYYY-MM-DDTHH:MM:SS`, wall-clock time of the facility; `station` is its station number.
