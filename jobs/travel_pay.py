@@ -19,9 +19,10 @@ from flaskapp.db import DbSession
 from flaskapp.travel_pay import service
 from flaskapp.travel_pay.service import ClaimWork, Filed, SetBack
 from flaskapp.travel_pay.states import APPOINTMENT, CLAIM, EXPENSE, PENDING, STEPS, SUBMIT
-from flaskapp.upstreams.errors import NO_EMAIL, Rejected, UpstreamError
+from flaskapp.upstreams.errors import NO_EMAIL, Duplicate, Rejected, UpstreamError
 from flaskapp.upstreams.tokens.person import Traveler
 from flaskapp.upstreams.transport.timestamps import parse_timestamp
+from flaskapp.upstreams.travel_pay.filing import listed_at
 from flaskapp.upstreams.travel_pay.values import ClaimDetail, UpstreamAppointment
 from jobs.engine.retry import TRAVEL_PAY_STEP
 from jobs.engine.runner import Job
@@ -41,6 +42,10 @@ from outbox import restores
 # The status words of a claim that was begun and not submitted (contract: travel 5.4).
 UNSUBMITTED = frozenset({"Saved", "Incomplete"})
 MILEAGE = "mileage"
+# The id of an expense that BTSSS has and does not show.
+UNNAMED = "unnamed"
+# How much of the person's list is read for one appointment.
+PAGE_SIZE, MOST_PAGES = 100, 3
 
 
 def load(session: DbSession, claim_id: str, step: str) -> ClaimWork | None:
@@ -72,14 +77,31 @@ def traveler_of(work: ClaimWork) -> Traveler:
 def appointment_of(call: Call, work: ClaimWork) -> UpstreamAppointment:
     """Find or add the appointment: however often this is sent, it is one appointment (contract: travel 5.3)."""
     requested = work.requested
-    return call.upstreams.travel_pay_filing.find_or_add_appointment(
-        traveler_of(work),
-        requested.starts_at.isoformat(timespec="seconds"),
-        requested.station,
-        requested.appointment_type,
-        requested.appointment_name,
-        requested.is_complete,
-    )
+    try:
+        return call.upstreams.travel_pay_filing.find_or_add_appointment(
+            traveler_of(work),
+            requested.starts_at.isoformat(timespec="seconds"),
+            requested.station,
+            requested.appointment_type,
+            requested.appointment_name,
+            requested.is_complete,
+        )
+    except Duplicate:
+        listed = find_listed(call, work)
+        if listed is None:
+            raise
+        return listed
+
+
+def find_listed(call: Call, work: ClaimWork) -> UpstreamAppointment | None:
+    """The appointment in the person's own list, as far as that is read here."""
+    seconds, starts_at = call.config.travel_pay_total_seconds, work.requested.starts_at.isoformat(timespec="seconds")
+    for number in range(1, MOST_PAGES + 1):
+        page = call.upstreams.travel_pay.appointments(traveler_of(work), number, PAGE_SIZE, total_seconds=seconds)
+        found = listed_at(page.items, starts_at, work.requested.station)
+        if found is not None or number * PAGE_SIZE >= page.total:
+            return found
+    return None
 
 
 def already_on(appointment: UpstreamAppointment) -> Filed | None:
@@ -171,13 +193,22 @@ def add_mileage_to(call: Call, work: ClaimWork) -> str:
 
 
 def look_for_mileage(call: Call, work: ClaimWork, earlier: EarlierWrites) -> Finding:
-    """Look for the mileage among the claim's expenses. It is ours: nobody else adds to this claim."""
+    """Look for the mileage among the claim's expenses. It is ours: nobody else adds to this claim.
+
+    After a *duplicate* answer it is there, or the claim was submitted, whether or not the list shows it: it is never
+    added again. A claim that was submitted without it is a human's.
+    """
     assert work.claim_id is not None
     detail = detail_of(call, work, work.claim_id)
     if detail is None:
         return Unclear("the claim cannot be read")
     found = [each.id for each in detail.expenses if MILEAGE in f"{each.expense_type} {each.name}".lower()]
-    return Found(found[0]) if found else NotFound()
+    if found:
+        return Found(found[0])
+    if not was_refused(earlier):
+        return NotFound()
+    is_submitted = detail.claim_status and detail.claim_status not in UNSUBMITTED
+    return Unclear("submitted without a mileage") if is_submitted else Found(UNNAMED)
 
 
 # -- submitting ---------------------------------------------------------------
@@ -247,6 +278,11 @@ def ids_of_begun(begun: Begun) -> dict[str, str]:
 
 def ids_of_filed(filed: Filed) -> dict[str, str]:
     return kept_of(asdict(filed), filed)
+
+
+def ids_of_expense(expense_id: str) -> dict[str, str]:
+    found = kept(expense_id, "travel_pay_expense", expense_id)
+    return found if expense_id != UNNAMED else {"answer": found["answer"]}
 
 
 def kept_of(answer: Any, filed: Filed) -> dict[str, str]:
@@ -322,7 +358,7 @@ ADD_MILEAGE = step_spec(
     act=add_mileage_to,
     look_up=look_for_mileage,
     record=service.record_mileage,
-    ids=lambda expense_id: kept(expense_id, "travel_pay_expense", expense_id),
+    ids=ids_of_expense,
     from_ids=opened,
 )
 

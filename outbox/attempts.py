@@ -115,6 +115,12 @@ WRITES = text("""
              WHERE subject_type = :type AND subject_id = :id AND job = :job AND purpose = 'write') writes
 """)
 
+# Whether a write ended with this error.
+ENDED_WITH = text("""
+    SELECT EXISTS (SELECT 1 FROM outbox_attempts
+                    WHERE message_id = :message AND purpose = 'write' AND error_class = :error)
+""")
+
 # What upstream answered to one job's work for a subject, its finished messages included.
 ANSWERS = text("""
     SELECT upstream_ids FROM outbox_attempts
@@ -316,6 +322,11 @@ def answers(db: Database, subject_type: str, subject_id: str, job: str) -> list[
     """What upstream answered to this job for this subject, in all its messages, oldest first: what `ids` kept of it."""
     values = {"type": subject_type, "id": subject_id, "job": job}
     return list(db.execute(ANSWERS, values).scalars())
+
+
+def has_ended_with(db: Database, message_id: int, error_class: str) -> bool:
+    """Whether a write of this message ended with this error."""
+    return bool(db.execute(ENDED_WITH, {"message": message_id, "error": error_class}).scalar_one())
 
 
 def count_kept(db: Database, name: str) -> int:

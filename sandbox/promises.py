@@ -68,6 +68,7 @@ OF_SUBJECT = {"notifications": NOTIFICATION_KINDS, "cases": CASES, "attempts": A
 WORDS = {
     "Throttled": "429",
     "Unavailable": "unreachable",
+    "Unexplained": "words unknown",
     "Unanswered": "no reply",
     "WorkerLost": "worker killed",
     "Duplicate": "already there",

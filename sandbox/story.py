@@ -219,7 +219,7 @@ def filed_at_once(travelers: tuple[Veteran, ...]) -> tuple[Scene, ...]:
 def filed_with_trouble(travelers: tuple[Veteran, ...]) -> tuple[Scene, ...]:
     """The lost reply comes last: the rest of that claim's work must not meet the faults meant for others."""
     return (
-        Scene("Travel Pay refuses the mileage", pay.UNFINISHED, travelers[0:1], pay.refused),
+        Scene("Travel Pay refuses the submit", pay.UNFINISHED, travelers[0:1], pay.refused),
         Scene(f"the submit takes {pay.LATE_SECONDS:.0f} s", pay.SUBMITTED, travelers[1:2], pay.late),
         Scene("Travel Pay begins it, its reply is lost", pay.SUBMITTED, travelers[2:], pay.reply_lost),
     )

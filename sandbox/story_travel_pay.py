@@ -17,7 +17,7 @@ from sandbox.stage import Promise, Scene, Stage, Stuck, expect, sign_in
 from sandbox.upstreams.cast import Veteran
 
 CLAIMS_PATH, CONTACTS_PATH = "/travel_pay/v0/claims", "/travel_pay/v0/contact_discrepancies"
-CREATE, MILEAGE, SUBMIT = "POST /api/v3/claims", "POST /api/v3/expenses/mileage", "PATCH /api/v3/claims"
+CREATE, SUBMIT = "POST /api/v3/claims", "PATCH /api/v3/claims"
 # How long a page waits, and how long a slow upstream takes.
 WAIT_SECONDS, LATE_SECONDS = 2.0, 3.0
 AWAY = "Travel Pay away"
@@ -126,8 +126,8 @@ def contacts_compared(stage: Stage, scene: Scene) -> None:
 
 
 def refused(stage: Stage, scene: Scene) -> None:
-    """BTSSS takes the claim and then refuses its mileage: half of it is there, and stays there."""
-    with stage.broken("travel_pay", "status", status=400, times=len(scene.people), operation=MILEAGE):
+    """BTSSS takes the claim and its mileage, and does not find it when it is submitted: half of it stays there."""
+    with stage.broken("travel_pay", "status", status=404, times=len(scene.people), operation=SUBMIT):
         file_all(stage, scene)
         stage.until_struck("travel_pay")
 

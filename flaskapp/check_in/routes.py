@@ -3,6 +3,7 @@ confirms, the check-in itself."""
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 from typing import Any
@@ -18,7 +19,7 @@ from flaskapp.config import Config
 from flaskapp.config_readers import Rate
 from flaskapp.upstreams import Upstreams
 from flaskapp.upstreams.chip import CONFIRMED
-from flaskapp.upstreams.errors import Rejected, Unauthorized, UpstreamError
+from flaskapp.upstreams.errors import PERSON_TOKEN_REFUSED, Rejected, Unauthorized, UpstreamError
 from flaskapp.web import access, rate_limits
 from flaskapp.web.errors import CHALLENGE, Problem
 from flaskapp.web.inflection import answer, to_snake, with_keys
@@ -254,7 +255,7 @@ def refuse_session(error: UpstreamError) -> Response:
             any_of(CHECK_IN, PERMISSIONS),
         )
     },
-    problems={404: "No such check-in.", 502: "LoROTA does not answer.", 503: CROWDED},
+    problems={404: "No such check-in.", 502: "LoROTA does not answer.", 503: f"{CROWDED} Or LoROTA refuses us."},
 )
 def show_check_in(uuid: str) -> Response:
     check_in = current_for(uuid)
@@ -266,8 +267,12 @@ def show_check_in(uuid: str) -> Response:
     except UpstreamError as error:
         if isinstance(error, Rejected):
             raise Problem(404, detail="This link has expired.") from error
-        if isinstance(error, Unauthorized):
+        if error.code == PERSON_TOKEN_REFUSED:
             return answer(permissions("read.none", uuid))
+        if isinstance(error, Unauthorized):
+            # Our own key was refused, which takes nobody's session away.
+            seconds = math.ceil(current_app.extensions["config"].breaker_open_seconds)
+            raise Problem(503, detail=UNREADABLE, headers={"Retry-After": str(seconds)}) from error
         raise Problem(502, detail=UNREADABLE) from error
     return answer({"id": uuid, "payload": shown(data)})
 

@@ -27,6 +27,8 @@ access.declare(blueprint, "VANotify: a configured bearer token, or the signature
 
 MESSAGE = thing("CallbackAnswer", {"message": TEXT})
 SIGNATURE_HEADER = "x-enp-signature"
+# Far deeper than any callback, and far less than Python can write as a text.
+DEEPEST = 200
 CALLER = access.Access(
     "VANotify, by bearer token or by signature",
     {
@@ -107,11 +109,22 @@ def read_callback(raw: bytes) -> dict[str, Any]:
     refuse_many_parts(raw)
     try:
         value = json.loads(raw.decode("utf-8-sig", "replace"), parse_int=whole)
+        refuse_deep(value, DEEPEST)
     except (ValueError, RecursionError) as error:
         raise Problem(400, detail="The body is not valid JSON.") from error
     if not isinstance(value, dict):
         raise Problem(400, detail="The body has to be one JSON object.")
     return value
+
+
+def refuse_deep(value: Any, levels: int) -> None:
+    """Raises RecursionError for more levels than these. A signature is over each value written as a text, and what
+    Python can just read it cannot always write."""
+    if not levels:
+        raise RecursionError
+    if isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            refuse_deep(each, levels - 1)
 
 
 def whole(digits: str) -> int | str:

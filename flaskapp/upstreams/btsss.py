@@ -12,7 +12,15 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from flaskapp.config import Config
-from flaskapp.upstreams.errors import Duplicate, Rejected, Unanswered, Unauthorized, Unavailable, UpstreamError
+from flaskapp.upstreams.errors import (
+    Duplicate,
+    Rejected,
+    Unanswered,
+    Unauthorized,
+    Unavailable,
+    Unexplained,
+    UpstreamError,
+)
 from flaskapp.upstreams.tokens.cache import Tokens, with_token
 from flaskapp.upstreams.transport.fields import text
 from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure, messages
@@ -196,7 +204,7 @@ def _named(status: int, payload: Any) -> tuple[type[UpstreamError] | None, str]:
             if words in said:
                 return kind, code
     if status == 400 and isinstance(payload, dict) and {"currentDate", "message"} <= payload.keys():
-        return None, "CLM_010_CLAIM_SUBMISSION_ERROR"
+        return Unexplained, "CLM_010_CLAIM_SUBMISSION_ERROR"
     return None, _BY_STATUS.get(status, _UNKNOWN)
 
 

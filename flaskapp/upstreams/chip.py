@@ -6,6 +6,7 @@ Its answers go to the front end, mapped as that expects them.
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
@@ -21,6 +22,8 @@ UPSTREAM = "chip"
 # What a person confirms, as CHIP names it.
 CONFIRMED = ("demographics", "nextOfKin", "emergencyContact")
 _OF_ERRORS = frozenset({"error", "errors", "fault", "message"})
+# The word alone may stand in the sentence of a failure.
+_SUCCESS = re.compile(r"^(?!.*\b(?:no|not|never|without|error|fail\w*)\b).*\bsuccess(?:ful|fully)?\b", re.S)
 
 
 class CHIPClient:
@@ -112,7 +115,7 @@ def _is_a_yes(said: Any) -> bool:
 
 
 def _speaks_of_success(text: Any) -> bool:
-    return isinstance(text, str) and "success" in text.lower() and "unsuccess" not in text.lower()
+    return isinstance(text, str) and _SUCCESS.search(text.lower()) is not None
 
 
 def _said(answer: Answer) -> Any:

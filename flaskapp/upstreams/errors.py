@@ -2,6 +2,7 @@
 
     UpstreamError
     ├── Unavailable     nothing was done; try later
+    │   └── Unexplained refused in words that no contract has; perhaps it is there already
     ├── Throttled       nothing was done; try after `retry_after`
     ├── Unauthorized    nothing was done; our token was refused
     ├── Rejected        refused for good; never as it is
@@ -62,6 +63,11 @@ class UpstreamError(Exception):
 
 class Unavailable(UpstreamError):
     """The request never got through, or the upstream said it did nothing. Safe to send again."""
+
+
+class Unexplained(Unavailable):
+    """A write that the upstream itself refused in words that no contract has, where not all of its words for a
+    duplicate are known. Sent again like any other; but nobody is told in the end that it is not there."""
 
 
 class Throttled(UpstreamError):

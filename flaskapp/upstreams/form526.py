@@ -11,12 +11,20 @@ from typing import Any
 from urllib.parse import quote
 
 from flaskapp.config import Config
-from flaskapp.upstreams.errors import Duplicate, Unanswered, Unavailable
+from flaskapp.upstreams.errors import Duplicate, Rejected, Unanswered, Unavailable
 from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure
 from flaskapp.upstreams.transport.ids import read_id
-from flaskapp.upstreams.transport.refusals import code_in, listed, refused, speaks_of_the_request
+from flaskapp.upstreams.transport.refusals import Words, code_in, listed, refused, says, speaks_of_the_request
 
 UPSTREAM = "form526"
+
+# What refuses a form for good (docs/assumptions.md). So does whatever names the part of the form that breaks a rule.
+REFUSED: Words = {
+    413: ("the form is too large",),
+    422: ("no veteran has this icn", "the form does not pass the rules for claims"),
+}
+KNOWN = "DUPLICATE"
+UNKNOWN = ("no submission has the reference",)
 
 
 class Form526Client:
@@ -38,7 +46,7 @@ class Form526Client:
     def find(self, reference: str) -> int | None:
         """The claim id of the submission under that reference; None only when the service itself says it has none.
 
-        Raises Unauthorized, Throttled, Rejected for a refusal of our request, and Unavailable for everything else.
+        Raises Unauthorized, Throttled, and Unavailable for everything else.
         """
         return _found(self._http.call(self._request("find", "GET", f"/{quote(reference, safe='')}")), reference)
 
@@ -58,8 +66,9 @@ class Form526Client:
 def _submitted(answer: Answer) -> int:
     payload = answer.json()
     if answer.status != 201:
-        known = answer.status == 409 and speaks_of_the_request(payload)
-        named = Duplicate if known else listed(answer.status, payload)
+        known = answer.status == 409 and code_in(409, payload) == KNOWN
+        in_part = Rejected if answer.status == 422 and _names_a_part(payload) else None
+        named = Duplicate if known else in_part or listed(answer.status, payload, REFUSED)
         raise refused(UPSTREAM, answer, named, write=True, code=code_in(answer.status, payload))
     claim_id = read_id(payload.get("claimId")) if isinstance(payload, dict) else None
     if claim_id is None:
@@ -69,13 +78,21 @@ def _submitted(answer: Answer) -> int:
 
 def _found(answer: Answer, reference: str) -> int | None:
     payload = answer.json()
-    if answer.status == 404 and speaks_of_the_request(payload):
+    if answer.status == 404 and says(payload, UNKNOWN):
         return None
     if answer.status != 200:
-        named, code = listed(answer.status, payload), code_in(answer.status, payload)
+        named, code = listed(answer.status, payload, {}), code_in(answer.status, payload)
         raise refused(UPSTREAM, answer, named, write=False, code=code)
     payload = payload if isinstance(payload, dict) else {}
     claim_id = read_id(payload.get("claimId"))
     if claim_id is None or str(payload.get("reference")).lower() != reference.lower():
         raise failure(Unavailable, UPSTREAM, answer, detail="the answer is not about this submission")
     return claim_id
+
+
+def _names_a_part(payload: Any) -> bool:
+    """Whether each error says where in the form it is: `{"source": {"pointer": "…"}}`, as in all APIs of Lighthouse."""
+    if not speaks_of_the_request(payload):
+        return False
+    sources = [each.get("source") for each in payload["errors"] if isinstance(each, dict)]
+    return all(isinstance(source, dict) and source.get("pointer") for source in sources)

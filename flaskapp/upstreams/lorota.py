@@ -6,13 +6,14 @@ used. It compares what a person typed, and counts no tries: see `flaskapp/check_
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from typing import Any
 from urllib.parse import quote
 
 from flaskapp.clock import DAY_SECONDS
 from flaskapp.config import Config
-from flaskapp.upstreams.errors import Rejected, Unauthorized, Unavailable
+from flaskapp.upstreams.errors import PERSON_TOKEN_REFUSED, Rejected, Unauthorized, Unavailable
 from flaskapp.upstreams.tokens.assertions import signed_assertion, signing_key
 from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure
 from flaskapp.upstreams.transport.refusals import plain_error
@@ -25,9 +26,10 @@ _AUDIENCE, _SCOPES = "lorota", ["read.full"]
 _CLAIMS_SECONDS = int(DAY_SECONDS)
 # What a 401 says, in any case: the check-in is unknown, or something of what the person typed does not match.
 _UNKNOWN = "uuid not found"
+# The whole sentence counts: our own claims may not match either, and of our body `dob` may be missing.
+_MISMATCH = re.compile(r"\b(?:last ?name|dob|ssn4) does not match\b")
 # What a 404 says about data that are no longer there.
 _NO_SUCH_ID = "id not found"
-_MISMATCH = ("lastname", "last name", "dob", "ssn4", "match")
 
 
 class LorotaClient:
@@ -58,13 +60,15 @@ class LorotaClient:
     def data(self, uuid: str, token: str) -> dict[str, Any]:
         """Everything known about that check-in; at least the list `appointments` is there.
 
-        Raises Unauthorized for a bad or expired token, Rejected with code `not_found`.
+        Raises Unauthorized, with the code PERSON_TOKEN_REFUSED for a bad or expired token and without for a refusal of
+        our own key, and Rejected with code `not_found`.
         """
         headers = {"Authorization": f"Bearer {token}"}
         answer = self._call("data", "GET", f"/data/{quote(uuid, safe='')}", headers)
         payload = _object(answer)
         if answer.status in (401, 403):
-            raise failure(Unauthorized, UPSTREAM, answer)
+            # Its gateway, which checks our key, answers with a `message` (docs/assumptions.md).
+            raise failure(Unauthorized, UPSTREAM, answer, PERSON_TOKEN_REFUSED if plain_error(payload) else None)
         if answer.status == 404 and _NO_SUCH_ID in plain_error(payload):
             raise failure(Rejected, UPSTREAM, answer, "not_found")
         found = None if payload is None or answer.status != 200 else _check_in(payload, uuid)
@@ -106,7 +110,7 @@ def _refusal(status: int, payload: dict[str, Any]) -> str | None:
         return None
     if _UNKNOWN in said:
         return "not_found"
-    return "no_match" if any(word in said for word in _MISMATCH) else None
+    return "no_match" if _MISMATCH.search(said) else None
 
 
 def _check_in(payload: dict[str, Any], uuid: str) -> dict[str, Any] | None:

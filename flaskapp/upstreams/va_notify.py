@@ -21,7 +21,7 @@ import jwt
 from flaskapp.config import Config
 from flaskapp.upstreams.errors import Rejected, Unanswered, Unauthorized, Unavailable
 from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure, messages
-from flaskapp.upstreams.transport.refusals import first_error, refused, speaks_of_the_request
+from flaskapp.upstreams.transport.refusals import first_error, refused
 from flaskapp.upstreams.transport.timestamps import parse_timestamp
 
 UPSTREAM = "va_notify"
@@ -29,14 +29,10 @@ UPSTREAM = "va_notify"
 # notifications have is about our settings (contract: travel 6.3), and heals. The send routes have no 404 of their own.
 _OF_AN_ADDRESS = ("InvalidEmailError", "InvalidPhoneError")
 _OF_A_FIELD = ("ValidationError", "BadRequestError")
-_RECIPIENT = (
-    "phone_number",
-    "email_address",
-    "recipient_identifier",
-    "id_type",
-    "id_value",
-    "international mobile numbers",
-)
+# A field that is refused begins its message. That it is missing, or one too many, would be our fault.
+_RECIPIENT = re.compile(r"(?:phone_number|email_address|recipient_identifier|id_value) (?!is a required property)")
+_ABROAD = "international mobile numbers"
+_TOO_LARGE = "request entity too large"
 
 # Both words are in use for an id that is not known (contract: travel 6.3).
 _NO_SUCH_ID = ("NoResultFound", "DataError")
@@ -244,14 +240,15 @@ def _sent(answer: Answer, reference: str) -> Sent:
             raise Unanswered(UPSTREAM, "the answer is about another notification", http_status=answer.status)
         return Sent(given)
     name = _error_class(payload)
-    too_large = answer.status == 413 and speaks_of_the_request(payload)
+    too_large = answer.status == 413 and _TOO_LARGE in " ".join([name or "", *messages(payload)]).lower()
     named = Rejected if too_large or (answer.status == 400 and _refuses_the_recipient(name, payload)) else None
     raise refused(UPSTREAM, answer, named, write=True, code=name)
 
 
 def _refuses_the_recipient(name: str | None, payload: Any) -> bool:
-    said = " ".join(messages(payload)).lower()
-    return name in _OF_AN_ADDRESS or (name in _OF_A_FIELD and any(words in said for words in _RECIPIENT))
+    said = [text.lower() for text in messages(payload)]
+    of_the_recipient = any(_RECIPIENT.match(text) or _ABROAD in text for text in said)
+    return name in _OF_AN_ADDRESS or (name in _OF_A_FIELD and of_the_recipient)
 
 
 def _error_class(payload: Any) -> str | None:

@@ -28,6 +28,7 @@ from flaskapp.upstreams.errors import (
     Unanswered,
     Unauthorized,
     Unavailable,
+    Unexplained,
     UpstreamError,
 )
 from flaskapp.upstreams.transport.streamed import BodyBroken
@@ -55,6 +56,7 @@ log = logging.getLogger("jobs.engine.runner")
 BEGIN_SECONDS = 5.0
 KIND_OF_ERROR: dict[type[UpstreamError], str] = {
     Unavailable: "later",
+    Unexplained: "later",
     Throttled: "later",
     Unauthorized: "later",
     Rejected: "refused",

@@ -33,6 +33,7 @@ from flaskapp.upstreams.errors import (
     NO_ICN,
     REFUSED,
     Duplicate,
+    Unexplained,
     UpstreamError,
     breaker_signal,
 )
@@ -307,12 +308,19 @@ def retry(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> 
     if grant.unresolved_since is not None:
         return keep_unresolved(session, spec, grant, outcome)
     if is_spent(session, spec, grant):
-        return leave_to_human(session, spec, grant, outcome, "exhausted", status="expired")
+        kind = "may_exist_upstream" if is_doubted(session, grant, outcome) else "exhausted"
+        return leave_to_human(session, spec, grant, outcome, kind, status="expired")
     charged = is_charged(session, grant, outcome)
     attempts.finish(session, grant.attempt_id, ending(spec, outcome), charged=charged)
     asked_for = outcome.error.retry_after if isinstance(outcome.error, UpstreamError) else None
     delay = spec.schedule.wait(grant.charged_attempts, scale(), asked_for)
     return attempts.postpone(session, grant, delay, charged=charged)
+
+
+def is_doubted(session: DbSession, grant: Grant, outcome: Outcome) -> bool:
+    """Whether a write of this message was ever refused in words that may have said that it is there already."""
+    now = isinstance(outcome.error, Unexplained)
+    return now or attempts.has_ended_with(session, grant.message_id, Unexplained.__name__)
 
 
 def hand_back(session: DbSession, spec: JobSpec, grant: Grant, outcome: Outcome) -> None:

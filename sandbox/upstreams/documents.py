@@ -14,7 +14,7 @@ from sandbox.upstreams.cast import Cast
 from sandbox.upstreams.document_requests import Refused, UploadRequest, api, problem, read_upload, requested_ids
 from sandbox.upstreams.documents_admin import documents_admin
 from sandbox.upstreams.fake import answer, json_body
-from sandbox.upstreams.lighthouse_errors import error_json
+from sandbox.upstreams.lighthouse_errors import OF_UPLOADS, error_json
 from sandbox.upstreams.lighthouse_gateway import GatewayKnobs, LighthouseAPI
 from sandbox.upstreams.multipart import BadMultipart, parts_of
 from sandbox.upstreams.settings import DOCUMENTS_TOKEN_PATH, FakeSettings
@@ -86,7 +86,7 @@ class Documents(LighthouseAPI):
         self.uploads.reset()
 
     def error_body(self, status: int, text: str) -> dict[str, Any]:
-        return error_json(status, text, self.knobs.error_family, api)
+        return error_json(status, OF_UPLOADS.get(status, text), self.knobs.error_family, api)
 
     def upload(self) -> Response:
         if (request.content_length or 0) > self.knobs.largest_bytes:
@@ -173,4 +173,4 @@ class Documents(LighthouseAPI):
 
 
 def _unknown() -> Response:
-    return problem(404, "Upload Request Async Status Not Found")
+    return problem(404, OF_UPLOADS[404])

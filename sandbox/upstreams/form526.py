@@ -28,6 +28,7 @@ TITLES = {
     409: "Duplicate",
     422: "Unprocessable Entity",
 }
+BREAKS_RULES = "The form does not pass the rules for claims."
 FIRST_CLAIM, CLAIMS = 600_000_000, 300_000_000
 
 
@@ -78,7 +79,7 @@ class Form526(Fake):
             self._submissions.clear()
 
     def error_body(self, status: int, text: str) -> dict[str, Any]:
-        return _errors(status, text)
+        return _errors(status, BREAKS_RULES if status == 422 else text)
 
     def submit(self) -> Response:
         body = json_body()
@@ -124,7 +125,7 @@ class Form526(Fake):
             return _problem(422, "No veteran has this ICN.")
         refused = self.knobs.refuse_with
         if refused is not None and refused in json.dumps(body["form526"], ensure_ascii=False):
-            return _problem(422, "The form does not pass the rules for claims.")
+            return _problem(422, BREAKS_RULES)
         return None
 
 

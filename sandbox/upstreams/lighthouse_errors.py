@@ -23,6 +23,10 @@ KONG_TEXTS = {
     429: "API rate limit exceeded",
     504: "The server took too long to respond",
 }
+# What refuses an ITF because of its person, and what a status query hears of ids that nobody knows (contract: benefits
+# 2.2, 4.4).
+OF_AN_ITF = {404: "Veteran ID not found", 422: "Invalid claimantSsn parameter"}
+OF_UPLOADS = {404: "Upload Request Async Status Not Found"}
 # The statuses that Kong answers, and 503, which was recorded in its form.
 OF_KONG = (*KONG_TEXTS, 503)
 

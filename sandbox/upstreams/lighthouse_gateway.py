@@ -15,7 +15,7 @@ from flask import Response, g, request
 
 from sandbox.upstreams.cast import Cast
 from sandbox.upstreams.fake import Fake, answer
-from sandbox.upstreams.lighthouse_errors import FAMILIES, error_json, no_route
+from sandbox.upstreams.lighthouse_errors import FAMILIES, OF_AN_ITF, error_json, no_route
 from sandbox.upstreams.lighthouse_tokens import TokenRefusal, TokenRules, scope_granted
 from sandbox.upstreams.minute_limit import MinuteLimit
 from sandbox.upstreams.settings import FakeSettings
@@ -70,7 +70,7 @@ class LighthouseAPI(Fake):
         self._limit.reset()
 
     def error_body(self, status: int, text: str) -> dict[str, Any]:
-        return error_json(status, text, self.knobs.error_family)
+        return error_json(status, OF_AN_ITF.get(status, text), self.knobs.error_family)
 
     def now(self) -> datetime:
         return datetime.now(UTC) + timedelta(seconds=self.knobs.clock_offset_seconds)

@@ -17,8 +17,8 @@ from sandbox.upstreams.cast import utc_text
 from sandbox.upstreams.fake import answer
 
 UNAUTHORIZED = "Unauthorized. Access token is missing or invalid."
-# A refusal of the content that was recorded (contract: travel 5.3).
-INVALID = "Invalid appointment ID"
+# Refusals of the content that were recorded (contract: travel 5.3): of creating a claim and of submitting it.
+INVALID, NO_CLAIM = "Invalid appointment ID", "Claim not found."
 NO_SUBSCRIPTION = "Access denied due to missing or invalid subscription key."
 
 
@@ -69,4 +69,4 @@ def worded(status: int, text: str) -> dict[str, Any]:
         return gateway(status, UNAUTHORIZED if status == 401 else "Rate limit is exceeded. Try again later.")
     if status >= 500:
         return broken(status, text)
-    return older(status, text) if status == 404 else envelope(status, INVALID if status == 400 else text)
+    return older(status, NO_CLAIM) if status == 404 else envelope(status, INVALID if status == 400 else text)

@@ -70,7 +70,7 @@ def test_after_any_loss_at_any_step_each_is_filed_once_and_notified_once(product
 
 def test_a_lost_notification_of_any_flow_is_looked_up_and_not_sent_twice(product: Product) -> None:
     reconfigure(product, bdd_instructions="qualified")
-    product.control.set("documents", "status", status=400, operation=form526_steps.UPLOADS)
+    product.control.set("documents", "status", status=413, operation=form526_steps.UPLOADS)
     file_claim(product)
     itf_steps.sign_in(product).ask()
     person = form526_steps.filer(product)

@@ -100,6 +100,18 @@ def test_a_token_that_lorota_no_longer_knows_gets_read_none(product: Product) ->
     assert client.get(f"{CHECK_INS}/{ADA.uuid}").get_json() == NOBODY
 
 
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_of_our_own_key_takes_nobodys_session_away(product: Product, status: int) -> None:
+    client = product.sign_in()
+    refusal = {"body": '{"message": "Forbidden"}', "headers": {"Content-Type": "application/json"}}
+    product.control.set("lorota", "answer", status=status, operation="GET /data", **refusal)
+    response = client.get(f"{CHECK_INS}/{ADA.uuid}")
+    assert (response.status_code, response.get_json()["errors"][0]["status"]) == (503, "503")
+    assert int(response.headers["Retry-After"]) > 0
+    product.control.clear("lorota")
+    assert client.get(f"{CHECK_INS}/{ADA.uuid}").get_json()["id"] == ADA.uuid
+
+
 def test_checking_in_returns_what_chip_says(product: Product) -> None:
     client = product.sign_in()
     for path in (CHECK_INS, f"{CHECK_INS}/"):

@@ -105,7 +105,7 @@ def test_a_document_is_outstanding_then_watched_then_done(product: Product) -> N
 
 
 def refused(product: Product) -> None:
-    product.control.set("documents", "status", status=400, operation=UPLOADS)
+    product.control.set("documents", "status", status=413, operation=UPLOADS)
     accepted(product)
     product.work()
 

@@ -290,7 +290,7 @@ def test_bytes_stay_until_all_their_documents_have_been_final_for_a_week(product
 
 def test_bytes_of_a_failed_document_stay_while_a_human_holds_it(product: Product) -> None:
     reconfigure(product, bdd_instructions="qualified")
-    product.control.set("documents", "status", status=400, operation=UPLOADS)
+    product.control.set("documents", "status", status=413, operation=UPLOADS)
     person = filer(product)
     person.file(person.attach())
     product.work()

@@ -39,7 +39,7 @@ def one_document_a_form(product: Product) -> None:
 
 def refused(product: Product) -> tuple[Filer, dict[str, Any], str]:
     """A form whose one document Lighthouse refused once and would accept now; with the document's id."""
-    product.control.set("documents", "status", status=400, times=1, operation=UPLOADS)
+    product.control.set("documents", "status", status=413, times=1, operation=UPLOADS)
     return filed(product)
 
 
@@ -294,7 +294,7 @@ def test_a_parked_upload_of_a_delivered_document_ends_with_a_requeue(product: Pr
 
 
 def test_the_e_mail_about_a_page_that_we_made_says_what_it_is(product: Product) -> None:
-    product.control.set("documents", "status", status=400, times=1, operation=UPLOADS)
+    product.control.set("documents", "status", status=413, times=1, operation=UPLOADS)
     filer(product).file(bddQualified=True)
     product.work()
     assert mails(product, 2) == ["form526.accepted", "form526.document_failed"]

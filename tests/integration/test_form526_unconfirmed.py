@@ -107,7 +107,7 @@ def test_two_unanswered_uploads_may_be_there_twice(product: Product) -> None:
 
 def test_a_refusal_says_nothing_about_the_unanswered_upload_before_it(product: Product) -> None:
     person, filed = lost(product)
-    product.control.set("documents", "status", status=400, operation=UPLOADS)
+    product.control.set("documents", "status", status=413, operation=UPLOADS)
     product.work()
     assert (evidence(product)["upstream_error"], len(uploaded(product))) == ("refused", 1)
     assert_unconfirmed(product, person, filed)
@@ -164,7 +164,7 @@ def test_a_refusal_after_an_upload_that_was_received_is_no_failure_either(produc
     product.work()
     poll(product)
     assert evidence(product)["notification"] == "document_failed"
-    product.control.set("documents", "status", status=400, operation=UPLOADS)
+    product.control.set("documents", "status", status=413, operation=UPLOADS)
     assert command(product, "documents", "upload-again", str(evidence(product)["id"])).exit_code == 0
     product.work()
     assert (evidence(product)["failed_step"], evidence(product)["notification"]) == ("NO_WORD", "document_unconfirmed")

@@ -196,7 +196,7 @@ def test_a_refusal_that_comes_late_shows_that_a_document_is_there_once(product: 
     accepted(product)
     document = evidence(product)["id"]
     held = grant(product, document)
-    product.control.set("documents", "status", status=400, operation=UPLOADS, times=1)
+    product.control.set("documents", "status", status=413, operation=UPLOADS, times=1)
     refused = call(product, held, UPLOAD)
     lose(product, held)
     while (again := grant(product, document)).purpose == "look_up":
@@ -283,14 +283,32 @@ def test_one_request_id_for_two_documents_counts_for_one_and_the_other_is_held(p
 # -- refusals and giving up ---------------------------------------------------
 
 
-@pytest.mark.parametrize("status", [400, 413])
-def test_a_refused_upload_is_notified_and_held_and_never_sent_again(product: Product, status: int) -> None:
-    product.control.set("documents", "status", status=status, operation=UPLOADS)
+def test_a_refused_upload_is_notified_and_held_and_never_sent_again(product: Product) -> None:
+    product.control.set("documents", "status", status=413, operation=UPLOADS)
     accepted(product)
     product.work()
     row = evidence(product)
     assert (row["failed_step"], row["upstream_error"], len(sent(product))) == ("UPLOAD", "refused", 1)
     assert (product.cases(), "form526.document_failed" in mails(product, 2)) == (["document_failed"], True)
+
+
+def test_a_refusal_in_unknown_words_is_tried_again_and_in_the_end_unconfirmed(product: Product) -> None:
+    """They may have said that the document is there (contract: benefits 4.1), so nobody is told that it is not."""
+    product.control.set("documents", "status", status=400, operation=UPLOADS)
+    person = accepted(product)
+    product.work(until=tried(product, 2, "lighthouse_documents"))
+    assert (evidence(product)["lighthouse_status"], product.cases()) == ("pending", [])
+    pass_time(product, hours=50)
+    product.control.set("documents", "refuse")
+    product.work()
+    row = evidence(product)
+    assert (row["lighthouse_status"], row["failed_step"], row["upstream_error"]) == (
+        "failed",
+        "NO_WORD",
+        "may_exist_upstream",
+    )
+    assert "form526.document_unconfirmed" in mails(product, 2)
+    assert (product.cases(), person.product.outstanding()) == (["may_exist_upstream"], 0)
 
 
 def test_a_refused_token_is_replaced_and_the_same_bytes_are_sent(product: Product) -> None:

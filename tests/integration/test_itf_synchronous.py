@@ -126,9 +126,15 @@ def test_upstreams_refusals_and_failures_keep_their_status(product: Product) -> 
     reconfigure(product, itf_async_percent=0)
     person = sign_in(product)
     assert attributes(person.get()) == []
-    for status in (400, 422, 429, 500, 502, 503, 504):
+    for status in (429, 500, 502, 503, 504):
         product.control.set("lighthouse", "status", status=status, operation="/services/claims")
         assert error(person.get()) == error(person.get("/pension")) == error(person.post()) == (status, str(status))
+        product.control.clear("lighthouse")
+    for status, own in ((400, 502), (422, 422)):
+        product.control.set("lighthouse", "status", status=status, operation="/services/claims")
+        # A read has no refusal of its person; only a creation has one, in words of the contract.
+        assert error(person.get()) == error(person.get("/pension")) == (502, "502")
+        assert error(person.post()) == (own, str(own))
         product.control.clear("lighthouse")
     product.control.set("lighthouse", "status", status=404, operation="/services/claims")
     assert attributes(person.get()) == []

@@ -104,6 +104,16 @@ def test_a_callback_may_be_signed_with_the_key_before(product: Product) -> None:
     assert notification(product).state == "delivered"
 
 
+def test_a_callback_that_is_nested_too_deep_is_refused_and_never_our_fault(product: Product) -> None:
+    """Whether or not Python can just read it, and whoever sent it."""
+    content = body(sent_notification(product).id, DELIVERED)
+    for depth in (300, *range(800, 1000, 2), 100_000):
+        raw = json.dumps(content)[:-1] + ', "provider_payload": ' + "[" * depth + "]" * depth + "}"
+        for headers in (BEARER, {"x-enp-signature": "0" * 64}):
+            assert post(product, raw.encode(), headers).status_code in (400, 413), depth
+    assert notification(product).state != "delivered"
+
+
 HARMLESS = {
     "texts that Postgres cannot keep, and depth": {
         "id": "\0",

@@ -73,20 +73,20 @@ def refuse_claim(product: Product) -> None:
 
 
 def refuse_form(product: Product) -> None:
-    product.control.set("form526", "status", status=400, times=1, operation=form526.SUBMITS)
+    product.control.set("form526", "status", status=422, times=1, operation=form526.SUBMITS)
     form526.filer(product).file()
     until_detected(product, "form526_submission")
 
 
 def refuse_document(product: Product) -> None:
-    product.control.set("documents", "status", status=400, times=1, operation=form526.UPLOADS)
+    product.control.set("documents", "status", status=413, times=1, operation=form526.UPLOADS)
     person = form526.filer(product)
     person.file(person.attach())
     until_detected(product, "form526_document")
 
 
 def refuse_travel_pay(product: Product) -> None:
-    product.control.set("travel_pay", "status", status=400, times=1, operation=travel_pay_steps.FIND)
+    travel_pay_steps.refuse_in(product, "Invalid appointment date format", travel_pay_steps.FIND, times=1)
     travel_pay_filing.file(product)
     until_detected(product, "travel_pay_claim")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flaskapp.travel_claims.service import Filed
-from flaskapp.upstreams.errors import Duplicate
+from flaskapp.upstreams.errors import Duplicate, Rejected
 from jobs.engine import runner
 from jobs.engine.outcome import Outcome
 from jobs.travel_claims import Filing
@@ -189,6 +189,21 @@ def test_an_acceptance_after_giving_up_opens_a_case_and_a_requeue_uses_it(produc
     assert claim.state["state"] == "submitted"
     assert texts(product) == ["cie.created"]
     assert (len(product.submits()), look_ups(product), product.cases()) == (1, 0, [])
+
+
+def test_an_acceptance_after_a_refusal_that_was_told_goes_to_a_human(product: Product) -> None:
+    """The first submit is taken by a worker that is lost; what is sent again is refused, and the person told so."""
+    claim = file_claim(product)
+    granted = take(product, claim)
+    outcome = call(product, granted)
+    lose(product, granted)
+    product.rows("UPDATE outbox_messages SET unresolved_since = NULL, unresolved_why = NULL RETURNING 1")
+    runner.finish(SUBMIT, take(product, claim), Outcome("refused", error=Rejected("btsss", http_status=400)))
+    product.work()
+    assert (claim.state["state"], product.cases(), texts(product)) == ("failed", ["refused"], ["cie.error"])
+    runner.finish(SUBMIT, granted, outcome)
+    assert (claim.state["state"], sorted(product.cases())) == ("failed", ["answered_late", "refused"])
+    assert product.value("SELECT owner FROM cases WHERE kind = 'answered_late'")
 
 
 def test_an_answer_is_settled_once_however_often_it_arrives(product: Product) -> None:

@@ -52,7 +52,7 @@ def test_every_claim_is_accounted_for_and_every_loss_is_found(product: Product) 
     assert at_every_step(product, submitted) == ["outstanding", "unaccounted"] * 5 + ["notified"]
     plant(product, BEN)
     duplicate, refused, half = file(product, BEN), file(product, JONAS), file(product, CARLA)
-    product.control.set("travel_pay", "status", status=400, operation=SUBMIT)
+    product.control.set("travel_pay", "status", status=404, operation=SUBMIT)
     product.work()
     waiting, working = file(product, DOV), file(product, ELENA)
     come_to(product, "claim", working, waiting)

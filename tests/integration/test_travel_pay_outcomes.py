@@ -58,22 +58,18 @@ def duplicate_at(step: str) -> Ending:
 
 REFUSED = {
     step: failed_at(step, 422, "NOT_FILED", WORDS["failed"], "failed", "refused") for step in ("appointment", "claim")
-} | {
-    step: failed_at(step, 201, status, UNFINISHED_WORDS, "unfinished", "half_filed")
-    for step, status in (("expense", "Incomplete"), ("submit", "Saved"))
-}
+} | {"submit": failed_at("submit", 201, "Saved", UNFINISHED_WORDS, "unfinished", "half_filed")}
 
 
 def test_duplicates_and_refusals_end_as_such_at_each_step(product: Product) -> None:
-    product.control.set("travel_pay", "status", status=400, operation=FIND, times=1)
+    steps.refuse_in(product, "Invalid appointment date format", FIND, times=1)
     at_appointment = file(product, ELENA)
     product.work(until=lambda: at_appointment.stands[0] == "failed")
-    product.control.set("travel_pay", "status", status=400, operation=SUBMIT)
+    product.control.set("travel_pay", "status", status=404, operation=SUBMIT)
     at_submit = file(product, BEN)
     come_to(product, "submit", at_submit)
-    product.control.set("travel_pay", "status", status=400, operation=MILEAGE)
     before = plant(product, ADA)
-    found, meanwhile, at_expense = file(product, ADA), file(product, CARLA), file(product, DOV)
+    found, meanwhile = file(product, ADA), file(product, CARLA)
     at_claim = file(product, JONAS)
     come_to(product, "claim", meanwhile)
     since = plant(product, CARLA)
@@ -82,12 +78,12 @@ def test_duplicates_and_refusals_end_as_such_at_each_step(product: Product) -> N
         "Ada": duplicate_at("appointment"),
         "Carla": duplicate_at("claim"),
     }
-    refused = {"appointment": at_appointment, "claim": at_claim, "expense": at_expense, "submit": at_submit}
+    refused = {"appointment": at_appointment, "claim": at_claim, "submit": at_submit}
     assert {step: ending(each) for step, each in refused.items()} == REFUSED
     assert [filed(found)[1], filed(meanwhile)[1]] == [before["claimNumber"], since["claimNumber"]]
     assert [each.row["asked_again"] for each in (found, at_submit)] == [0, 1]
     assert (product.outstanding(), command(product, "audit").exit_code) == (0, 0)
-    assert_held_with_what_was_done(at_submit, at_expense)
+    assert_held_with_what_was_done(at_submit)
 
 
 def assert_held_with_what_was_done(*half: Filing) -> None:
@@ -102,13 +98,7 @@ def assert_held_with_what_was_done(*half: Filing) -> None:
 
 def test_a_duplicate_is_the_answer_where_nothing_of_ours_was_lost(product: Product) -> None:
     """Whether or not the appointment names the claim that is there, and whatever the status of ours still says."""
-
-    def says(operation: str, message: str) -> None:
-        body = json.dumps({"statusCode": 400, "message": message, "success": False, "data": None})
-        headers = {"Content-Type": "application/json"}
-        product.control.set("travel_pay", "answer", status=400, body=body, headers=headers, operation=operation)
-
-    says(BEGIN, "A claim has already been created for this appointment.")
+    steps.refuse_in(product, "A claim has already been created for this appointment.", BEGIN)
     at_claim = file(product, ADA)
     product.work()
     assert ending(at_claim) == duplicate_at("claim")
@@ -117,10 +107,37 @@ def test_a_duplicate_is_the_answer_where_nothing_of_ours_was_lost(product: Produ
     product.control.clear("travel_pay")
     at_submit = file(product, BEN)
     come_to(product, "submit", at_submit)
-    says(SUBMIT, "This claim has already been submitted.")
+    steps.refuse_in(product, "This claim has already been submitted.", SUBMIT)
     product.work()
     assert (at_submit.stands, at_submit.cases, at_submit.notifications) == (("submitted", "submit"), [], ["submitted"])
     assert (product.outstanding(), command(product, "audit").exit_code) == (0, 0)
+
+
+def test_a_duplicate_at_the_mileage_is_no_duplicate_claim(product: Product) -> None:
+    """BTSSS says that it has the expense, and does not show it: the claim is submitted all the same."""
+    filing = file(product)
+    come_to(product, "expense", filing)
+    steps.refuse_in(product, "The expense already exists.", MILEAGE)
+    data = {"claimId": filing.row["claim_id"], "status": "ClaimSubmitted"}
+    submitted = json.dumps({"statusCode": 200, "message": "Submitted.", "success": True, "data": data})
+    product.control.set("travel_pay", "answer", status=200, body=submitted, operation=SUBMIT)
+    product.work()
+    assert (filing.stands, filing.cases, filing.notifications) == (("submitted", "submit"), [], ["submitted"])
+    assert steps.received(product, MILEAGE) == 1
+
+
+def test_a_claim_that_somebody_submitted_without_its_mileage_goes_to_a_human(product: Product) -> None:
+    filing = file(product)
+    come_to(product, "expense", filing)
+    steps.refuse_in(product, "The claim has already been submitted.", MILEAGE)
+    for claim in product.fakes.fakes.travel_pay.book.claims.values():
+        claim.moved("ClaimSubmitted")
+    product.work(until=tried(filing, 5))
+    assert (filing.stands, steps.received(product, MILEAGE)) == (("pending", "expense"), 1)
+    pass_time(product, days=5, hours=1)
+    sweep(product)
+    product.work()
+    assert (filing.stands, filing.cases) == (("failed", "expense"), ["may_exist_upstream"])
 
 
 # -- nothing was done, or not by us -------------------------------------------
@@ -250,7 +267,7 @@ def test_after_five_days_everybody_gets_the_true_state_and_a_requeue_continues_a
 
 def test_a_requeue_on_the_dashboard_continues_at_its_step(product: Product, secrets_folder: Any) -> None:
     """Refused once more, the claim fails once more, and its person is notified again."""
-    product.control.set("travel_pay", "status", status=400, operation=SUBMIT, times=2)
+    product.control.set("travel_pay", "status", status=404, operation=SUBMIT, times=2)
     filing = file(product)
     product.work()
     sweep(product)

@@ -243,7 +243,7 @@ def test_a_claim_that_could_not_be_filed_says_how_far_it_came(product: Product) 
     refused_id = jonas.file()
     ada = traveling(product)
     half_id = ada.file()
-    product.control.set("travel_pay", "status", status=400, operation=SUBMIT)
+    product.control.set("travel_pay", "status", status=404, operation=SUBMIT)
     product.work()
     for person, claim_id, status, words in (
         (jonas, refused_id, "Not filed", "We could not file"),

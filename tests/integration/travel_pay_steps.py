@@ -21,6 +21,13 @@ FIND, BEGIN, MILEAGE, SUBMIT = (
 READ = "GET /api/v3/claims"
 
 
+def refuse_in(product: Product, message: str, operation: str, times: int | None = None) -> None:
+    """Have Travel Pay refuse that operation with a 400 in its own form and in these words."""
+    body = json.dumps({"statusCode": 400, "message": message, "success": False, "data": None})
+    answer = {"status": 400, "body": body, "headers": {"Content-Type": "application/json"}}
+    product.control.set("travel_pay", "answer", operation=operation, times=times, **answer)
+
+
 @dataclass
 class Traveling:
     """Somebody who is signed in and files and reads travel pay claims with the calls of the real pages."""

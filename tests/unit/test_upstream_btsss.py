@@ -23,6 +23,7 @@ from flaskapp.upstreams.errors import (
     Unanswered,
     Unauthorized,
     Unavailable,
+    Unexplained,
     UpstreamError,
 )
 from flaskapp.upstreams.transport.http import HTTP
@@ -131,7 +132,7 @@ def test_a_200_of_btsss_is_a_filed_claim_wherever_its_number_is_or_without_one(
         (400, {"message": "Gateway TIMEOUT"}, Unanswered, "CLM_011_CLAIM_TIMEOUT_ERROR"),
         (408, {"message": "slow"}, Unanswered, "CLM_011_CLAIM_TIMEOUT_ERROR"),
         (408, "<html>", Unanswered, "CLM_011_CLAIM_TIMEOUT_ERROR"),
-        (400, OWN | {"message": "ClientNumber is not known."}, Unavailable, "CLM_010_CLAIM_SUBMISSION_ERROR"),
+        (400, OWN | {"message": "ClientNumber is not known."}, Unexplained, "CLM_010_CLAIM_SUBMISSION_ERROR"),
         (400, {"message": "Bad request"}, Unavailable, "CLM_030_UNKNOWN_SERVER_ERROR"),
         (404, {"message": "no such thing"}, Unavailable, "CLM_030_UNKNOWN_SERVER_ERROR"),
         (409, "", Unanswered, "CLM_030_UNKNOWN_SERVER_ERROR"),

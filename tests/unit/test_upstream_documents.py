@@ -17,6 +17,7 @@ from flaskapp.upstreams.errors import (
     Unanswered,
     Unauthorized,
     Unavailable,
+    Unexplained,
     UpstreamError,
 )
 from flaskapp.upstreams.lighthouse.documents import sent_name
@@ -158,18 +159,23 @@ def test_an_answer_without_an_id_or_with_a_no_confirms_nothing(bench: Bench, bod
 @pytest.mark.parametrize(
     ("status", "body", "kind"),
     [
-        (400, api_error("exactly one of participantId, fileNumber"), Rejected),
+        (400, api_error("Exactly one identifier, fileNumber or participantId, must be set."), Unexplained),
+        (400, api_error("systemName VA.gov is not permitted"), Unexplained),
+        (400, api_error("The file is identical to one on this claim"), Unexplained),
+        (400, api_error("The API key was already revoked"), Unexplained),
+        (400, api_error("Duplicate header x-api-key in the upload"), Unexplained),
         (404, NONE_KNOWN, Unavailable),
         (413, {"message": "Request size limit exceeded"}, Rejected),
         (413, "<html>Request Entity Too Large</html>", Unavailable),
         (415, api_error(), Unavailable),
-        (422, api_error(), Rejected),
+        (422, api_error(), Unavailable),
+        (413, {"message": "Header too large"}, Unavailable),
         (400, api_error("Taken for a DUPLICATE upload."), Duplicate),
         (400, api_error("This file already exists on the claim."), Duplicate),
         (400, {"errors": [{"detail": "no", "title": "Duplicate document", "status": 400}]}, Duplicate),
-        (400, {"errors": [{"detail": 7, "status": 400}]}, Rejected),
+        (400, {"errors": [{"detail": 7, "status": 400}]}, Unexplained),
         (400, {"message": "duplicate"}, Unavailable),
-        (422, api_error("duplicate"), Rejected),
+        (422, api_error("duplicate"), Unavailable),
         (400, "<html>duplicate</html>", Unavailable),
         (400, "<html>", Unavailable),
         (404, KONG, Unavailable),
@@ -198,8 +204,10 @@ def test_every_answer_to_an_upload_has_one_meaning(
 
 def test_a_file_called_duplicate_is_no_duplicate(bench: Bench) -> None:
     """A refusal may quote the file's name, and the name must not decide what it means."""
-    with pytest.raises(Rejected):
-        bench.upload(whole(400, api_error("'my duplicate.xyz' has no known type")), file_name="my duplicate.xyz")
+    with pytest.raises(Unavailable):
+        bench.upload(
+            whole(400, api_error("'my duplicate file.xyz' has no known type")), file_name="my duplicate file.xyz"
+        )
 
 
 REFUSALS = {
@@ -246,7 +254,7 @@ def test_neither_logs_nor_errors_nor_a_printed_upload_name_person_or_file(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    with pytest.raises(Rejected) as caught:
+    with pytest.raises(Unavailable) as caught:
         bench.upload(whole(400, api_error(f"{ICN}: 600045678 is not known")), file_name="ada-hiv-test.pdf")
     assert caught.value.detail == "[icn]: [number] is not known"
     with pytest.raises(Unanswered):

@@ -28,6 +28,19 @@ FORM = {"veteran": {"name": "Ada"}, "form0781": None}
 HELD = {"reference": REFERENCE, "claimId": 600123456}
 
 
+# As all APIs of Lighthouse say which part of a request breaks a rule.
+IN_A_PART = {
+    "errors": [
+        {
+            "title": "Unprocessable entity",
+            "detail": "The property / did not contain the required key disabilities",
+            "status": "422",
+            "source": {"pointer": "data/attributes/"},
+        }
+    ]
+}
+
+
 def api_error(detail: str = "no", code: str = "REFUSED", status: str = "422") -> dict[str, Any]:
     return {"errors": [{"title": "made up", "detail": detail, "code": code, "status": status}]}
 
@@ -73,7 +86,7 @@ def test_a_submission_is_found_by_its_reference(bench: Bench) -> None:
 
 
 def test_a_submission_unknown_to_the_service_is_none(bench: Bench) -> None:
-    assert bench.find(whole(404, api_error("no such submission", "NOT_FOUND", "404"))) is None
+    assert bench.find(whole(404, api_error("No submission has the reference x.", "NOT_FOUND", "404"))) is None
 
 
 @pytest.mark.parametrize(
@@ -81,9 +94,12 @@ def test_a_submission_unknown_to_the_service_is_none(bench: Bench) -> None:
     [
         (409, api_error("Duplicate", "DUPLICATE", "409"), Duplicate, "DUPLICATE"),
         (409, "<html>", Unanswered, "409"),
-        (422, api_error(f"{ICN} serves still"), Rejected, "REFUSED"),
+        (422, api_error(f"No veteran has this ICN: {ICN}"), Rejected, "REFUSED"),
+        (422, IN_A_PART, Rejected, "422"),
+        (422, api_error(f"{ICN} serves still"), Unavailable, "REFUSED"),
+        (409, api_error("Conflict of consumers", "409", "409"), Unanswered, "409"),
         (400, {"errors": []}, Unavailable, "400"),
-        (413, api_error(), Rejected, "REFUSED"),
+        (413, api_error("The form is too large."), Rejected, "REFUSED"),
         (413, "", Unavailable, "413"),
         (400, "<html>", Unavailable, "400"),
         (404, api_error(status="404"), Unavailable, "REFUSED"),
@@ -124,7 +140,8 @@ def test_an_answer_that_names_no_claim_is_no_answer(bench: Bench, shape: str, cl
         (whole(404, "<html>"), Unavailable),
         (whole(404, {"message": "no Route matched"}), Unavailable),
         (whole(404, {"errors": ["none"]}), Unavailable),
-        (whole(400, api_error()), Rejected),
+        (whole(400, api_error()), Unavailable),
+        (whole(404, api_error("The path is not known")), Unavailable),
         (whole(403, api_error()), Unauthorized),
         (whole(409, "<html>"), Unavailable),
         (whole(408), Unavailable),
@@ -169,7 +186,7 @@ def test_a_reference_cannot_leave_its_part_of_the_path(bench: Bench) -> None:
 def test_neither_logs_nor_errors_name_the_person(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     with pytest.raises(Rejected) as caught:
-        bench.submit(whole(422, api_error(f"{ICN} is not 123456789")))
+        bench.submit(whole(422, api_error(f"No veteran has this ICN: {ICN} is not 123456789")))
     with pytest.raises(Unavailable):
         bench.find(reset)
     said = "".join(str(record.__dict__) for record in caplog.records) + str(caught.value) + caught.value.detail

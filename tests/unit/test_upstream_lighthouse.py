@@ -92,8 +92,8 @@ def test_an_itf_that_does_not_count_is_none(bench: Bench, reply: Reply) -> None:
         (404, {"errors": []}, Unavailable),
         (404, {"errors": "none"}, Unavailable),
         (404, ["none"], Unavailable),
-        (400, api_error(), Rejected),
-        (422, api_error(), Rejected),
+        (400, api_error(), Unavailable),
+        (422, api_error(), Unavailable),
         (400, "<html>", Unavailable),
         (408, "", Unavailable),
         (302, "", Unavailable),
@@ -155,12 +155,14 @@ def test_a_create_answered_with_any_other_status_is_unanswered(bench: Bench, sta
 @pytest.mark.parametrize(
     ("status", "body", "kind", "code"),
     [
-        (400, api_error("Request body is not in the correct format."), Rejected, "400"),
+        (400, api_error("Request body is not in the correct format."), Unavailable, "400"),
+        (404, api_error("The path is not known", title="Resource not found"), Unavailable, "404"),
         (404, api_error("Veteran ID not found"), Rejected, "404"),
         (413, {"message": "Request size limit exceeded"}, Rejected, "413"),
         (422, api_error("Invalid claimantSsn parameter", code="422", status="422"), Rejected, "422"),
-        (422, api_error(code="SURVIVOR_SSN"), Rejected, "SURVIVOR_SSN"),
-        (422, api_error(code=f"no {ICN}"), Rejected, "no [icn]"),
+        (422, api_error("Veteran cannot file for type 'survivor'", code="SURVIVOR_SSN"), Rejected, "SURVIVOR_SSN"),
+        (422, api_error("consumer not subscribed"), Unavailable, "422"),
+        (422, api_error(code=f"no {ICN}"), Unavailable, "no [icn]"),
         (400, {"errors": ["text"]}, Unavailable, "400"),
         (409, api_error(), Unanswered, "409"),
         (415, api_error(), Unavailable, "415"),
@@ -276,7 +278,7 @@ def test_an_icn_cannot_leave_its_part_of_the_path(bench: Bench) -> None:
 
 def test_neither_logs_nor_errors_name_the_person(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    with pytest.raises(Rejected) as caught:
+    with pytest.raises(Unavailable) as caught:
         bench.create(whole(422, api_error(f"{ICN} is not 123456789")), ssn="123456789")
     assert caught.value.detail == "[icn] is not [number]"
     with pytest.raises(Unavailable):

@@ -1,7 +1,8 @@
-"""Answers that are not an upstream's own: from each operation of each client, none of them is final or says "no such".
+"""Answers that are not an upstream's own, or not about the person: from no operation of a client is any final.
 
-Gateways, proxies and half-made deployments answer in its place, with any status and in shapes of their own. Then the
-work waits; nobody is told that it failed, and nothing is taken for missing.
+Gateways, proxies and half-made deployments answer in its place, with any status and in shapes of their own; and it may
+speak about our keys and settings itself. Then the work waits; nobody is told that it failed, and nothing is taken for
+missing.
 """
 
 from __future__ import annotations
@@ -71,15 +72,46 @@ def bodies(status: int) -> dict[str, Any]:
             "errors": [{"title": "Not found", "detail": "There are no routes matching your request: /x", "code": "411"}]
         },
         "forbidden": {"errors": [{"title": "Forbidden", "detail": "Forbidden", "code": "403", "status": "403"}]},
+        **about_us(status),
     }
 
 
-TYPES = {"HTML": "text/html", "plain text": "text/plain"}
+def about_us(status: int) -> dict[str, Any]:
+    """What services say in their own shape about our keys, body, settings and path, in words that no contract has."""
+    listed = {
+        "our system": ("Bad Request", "systemName VA.gov is not permitted"),
+        "our key": ("Invalid API key", "The x-api-key was already revoked for this file"),
+        "our body": ("Unprocessable Entity", "Request body is not in the correct format."),
+        "our header": ("Bad Request", "Duplicate header in the upload"),
+        "our size": ("Payload Too Large", "The header is over its limit"),
+        "our path": ("Not Found", "The path is not known"),
+        "our claim": ("Conflict", "A consumer with this client_id already exists"),
+        "our recipient": ("Bad Request", "Missing personalisation: phone_number"),
+    }
+    errors = {
+        name: {"title": title, "detail": detail, "error": "BadRequestError", "message": detail, "code": str(status)}
+        for name, (title, detail) in listed.items()
+    }
+    return {
+        **{name: {"errors": [{**error, "status": status}]} for name, error in errors.items()},
+        "our claims": {"error": "x-lorota-claims: signature does not match"},
+        "our route": {"error": "no match for route"},
+        "our fields": {"error": "lastName and dob are required"},
+        "our client": {"statusCode": status, "message": "Duplicate client", "success": False, "data": None},
+        "our number": {"currentDate": "[3/4/2031]", "message": "3/4/2031: ClientNumber is already in use"},
+        "our failure": {"message": "The check-in was not a success"},
+        "our failed text": "Checkin was not successful",
+    }
+
+
+# That there is no active ITF its status says, and never its words (contract: benefits 2.2).
+SAID_BY_STATUS = {("active_itf", 404)}
+TYPES = {"HTML": "text/html", "plain text": "text/plain", "our failed text": "text/plain"}
 # A 200 without a claim number is a yes (contract: travel 4.1); so is one of CHIP's that says nothing, and its 404
 # without a body is its own (docs/assumptions.md). Of a receiver of alerts any 2xx is one. A text may be a document.
 YES = {
     ("btsss", 200, "{}"),
-    ("travel_pay", 200, "plain text"),
+    *(("travel_pay", 200, body) for body in ("plain text", "our failed text")),
     *(("chip", status, body) for status, body in ((200, "empty"), (200, "{}"), (404, "empty"))),
     *(("alerts", status, body) for status in SUCCESSES if status < 300 for body in bodies(status)),
 }
@@ -257,7 +289,8 @@ def test_what_a_stranger_answers_is_never_final_and_never_means_that_nothing_is_
     call = calls(http)[client][operation]
     for status in REFUSALS + SUCCESSES:
         for name, body in bodies(status).items():
-            if (client, status, name) in YES:
+            own = name in about_us(status) and isinstance(body, dict) and "errors" in body
+            if (client, status, name) in YES or (own and (operation, status) in SAID_BY_STATUS):
                 continue
             content = body if isinstance(body, str) else json.dumps(body)
             http.answer = Answer(status, {"Content-Type": TYPES.get(name, "application/json")}, content.encode())

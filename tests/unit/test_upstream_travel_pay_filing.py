@@ -14,6 +14,7 @@ from flaskapp.upstreams.errors import (
     Unanswered,
     Unauthorized,
     Unavailable,
+    Unexplained,
     UpstreamError,
 )
 from flaskapp.upstreams.travel_pay.values import UpstreamAppointment
@@ -186,16 +187,16 @@ WRITES = [create, add, submit]
         (whole(503, ""), Unanswered, None),
         (reset, Unanswered, None),
         (raw(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"), Unanswered, None),
-        (refusal(400, "Invalid appointment ID"), Rejected, "400"),
+        (refusal(400, "Invalid appointment date format"), Unexplained, "400"),
         (refusal(422, "Invalid appointment ID"), Unavailable, "422"),
-        (refusal(400, "The client number is not known."), Unavailable, "400"),
+        (refusal(400, "The client number is not known."), Unexplained, "400"),
         (whole(400, {"message": "Bad request"}), Unavailable, "400"),
         (refusal(403, "Not yours."), Unavailable, "403"),
         (whole(404, NO_ENDPOINT), Unavailable, "not_found"),
-        (whole(400, NO_ENDPOINT), Unavailable, "not_found"),
+        (whole(400, NO_ENDPOINT), Unexplained, "not_found"),
         (refusal(404, "Not found."), Unavailable, "404"),
         (refusal(415, "Unsupported media type."), Unavailable, "415"),
-        (whole(400, {"errors": [{"error": {"code": "TP_1", "message": "m"}}]}), Unavailable, "TP_1"),
+        (whole(400, {"errors": [{"error": {"code": "TP_1", "message": "m"}}]}), Unexplained, "TP_1"),
         (refusal(413, "Too large."), Unavailable, "413"),
         (whole(413, "<html>"), Unavailable, "413"),
         (refusal(409, "Conflict."), Unanswered, "409"),
@@ -231,11 +232,17 @@ def test_only_a_call_about_one_claim_can_hear_that_it_is_not_there(bench: Bench,
     [
         (create, "A claim has Already Been Created for this appointment.", Duplicate),
         (create, "The claim already exists.", Duplicate),
-        (create, "Duplicate claim.", Duplicate),
-        (create, "The claim has already been submitted.", Rejected),
+        (create, "Duplicate header of a client.", Unexplained),
+        (create, "Invalid appointment ID", Rejected),
+        (find, "Invalid appointment date format", Rejected),
+        (find, "The appointment has already been created.", Duplicate),
+        (find, "Invalid appointment ID", Unavailable),
+        (create, "The claim has already been submitted.", Duplicate),
         (submit, "The claim has already been submitted.", Duplicate),
-        (submit, "The claim has already been created.", Rejected),
-        (add, "The claim has already been submitted.", Rejected),
+        (submit, "The claim has already been created.", Unexplained),
+        (submit, "Invalid appointment ID", Unexplained),
+        (add, "The claim has already been submitted.", Duplicate),
+        (add, "Invalid appointment ID", Unexplained),
         (add, "The expense already exists.", Duplicate),
     ],
 )
@@ -276,21 +283,21 @@ def test_an_error_of_before_write_stops_it_before_anything_is_sent(bench: Bench)
 
 def test_a_refusal_names_nobody(bench: Bench) -> None:
     with pytest.raises(Rejected) as caught:
-        create(bench.answering(refusal(400, f"Invalid appointment: {ADA.email} ({ADA.icn}) has no TC0928098230498")))
-    assert caught.value.detail == "Invalid appointment: [e-mail] ([icn]) has no [claim number]"
+        create(bench.answering(refusal(400, f"Invalid appointment ID: {ADA.email} ({ADA.icn}) has no TC0928098230498")))
+    assert caught.value.detail == "Invalid appointment ID: [e-mail] ([icn]) has no [claim number]"
 
 
 def test_a_refusal_does_not_repeat_what_somebody_wrote_about_the_appointment(bench: Bench) -> None:
     with pytest.raises(Rejected) as caught:
         find(
-            bench.answering(refusal(400, "Invalid appointment: Appointment with Ada Marlow.")),
+            bench.answering(refusal(400, "Invalid appointment date: Appointment with Ada Marlow.")),
             None,
             "Appointment with Ada Marlow",
         )
-    assert caught.value.detail == "Invalid appointment: [withheld]."
+    assert caught.value.detail == "Invalid appointment date: [withheld]."
     with pytest.raises(Rejected) as caught:
-        find(bench.answering(refusal(400, "Invalid appointment message.")), None, "message")
-    assert caught.value.detail == "Invalid appointment message."
+        find(bench.answering(refusal(400, "Invalid appointment date, message.")), None, "message")
+    assert caught.value.detail == "Invalid appointment date, message."
 
 
 def test_the_limit_of_jobs_holds() -> None:

@@ -14,14 +14,15 @@ from urllib.parse import quote
 
 from flaskapp import clock
 from flaskapp.config import Config
-from flaskapp.upstreams.errors import Rejected, Unanswered, Unavailable
+from flaskapp.upstreams.errors import Unanswered, Unavailable
 from flaskapp.upstreams.tokens.cache import Tokens, with_token
 from flaskapp.upstreams.transport.fields import text
 from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure
 from flaskapp.upstreams.transport.refusals import (
+    Words,
     code_in,
     first_error,
-    listed_by_lighthouse,
+    listed,
     refused,
     speaks_of_the_request,
 )
@@ -33,6 +34,16 @@ ACTIVE = "active"
 CONFIRMING = frozenset({ACTIVE, "duplicate"})
 # The server behind the API answers an unknown path in the API's own shape, with this code.
 _NO_SUCH_PATH = "411"
+# What refuses an ITF because of its person (contract: benefits 2.2). A wrong type or body would be ours.
+REFUSED: Words = {
+    404: ("veteran id not found",),
+    422: (
+        "invalid claimantssn parameter",
+        "claimantssn parameter cannot be blank",
+        "veteran cannot file for type",
+        "claimant ssn cannot be the same as veteran ssn",
+    ),
+}
 _SENSELESS = (KeyError, TypeError, ValueError)
 
 
@@ -58,8 +69,7 @@ class LighthouseClaimsClient:
     def active_itf(self, icn: str, itf_type: str, total_seconds: float | None = None) -> UpstreamITF | None:
         """The active ITF of that type; None when upstream says that there is none: never had, expired, or used.
 
-        Raises Unavailable for every answer that leaves a doubt, Rejected for a refusal of our request, and Throttled
-        or Unauthorized; never Unanswered.
+        Raises Unavailable for every answer that leaves a doubt, Throttled or Unauthorized; never Unanswered.
         """
 
         def read_active_itf(token: str) -> UpstreamITF | None:
@@ -119,7 +129,7 @@ def _found(answer: Answer, itf_type: str) -> UpstreamITF | None:
     if answer.status == 404 and _is_of_the_api(payload):
         return None
     if answer.status != 200:
-        named, code = listed_by_lighthouse(answer.status, payload), code_in(answer.status, payload)
+        named, code = listed(answer.status, payload, {}), code_in(answer.status, payload)
         raise refused(UPSTREAM, answer, named, write=False, code=code)
     try:
         itf = _itf(payload, itf_type, frozenset({ACTIVE}))
@@ -133,10 +143,8 @@ def _found(answer: Answer, itf_type: str) -> UpstreamITF | None:
 def _created(answer: Answer, itf_type: str) -> UpstreamITF:
     payload = answer.json()
     if answer.status != 200:
-        # The veteran is not known there (contract: benefits 2.2).
-        unknown = answer.status == 404 and _is_of_the_api(payload)
-        named = Rejected if unknown else listed_by_lighthouse(answer.status, payload)
-        raise refused(UPSTREAM, answer, named, write=True, code=code_in(answer.status, payload))
+        named, code = listed(answer.status, payload, REFUSED), code_in(answer.status, payload)
+        raise refused(UPSTREAM, answer, named, write=True, code=code)
     try:
         itf = _itf(payload, itf_type, CONFIRMING)
     except _SENSELESS:

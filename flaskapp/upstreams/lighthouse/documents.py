@@ -7,17 +7,18 @@ yes or a no is "unanswered".
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from flaskapp.config import Config
-from flaskapp.upstreams.errors import Duplicate, Rejected, Unanswered, Unavailable, UpstreamError
+from flaskapp.upstreams.errors import Duplicate, Rejected, Unanswered, Unavailable, Unexplained, UpstreamError
 from flaskapp.upstreams.lighthouse.statuses import DocumentStatus, Statuses, read_statuses
 from flaskapp.upstreams.tokens.cache import Tokens, with_token
 from flaskapp.upstreams.transport.http import HTTP, Answer, Outgoing, failure
 from flaskapp.upstreams.transport.ids import read_id
-from flaskapp.upstreams.transport.refusals import code_in, listed_by_lighthouse, refused, speaks_of_the_request
+from flaskapp.upstreams.transport.refusals import code_in, listed, refused, said_in, says, speaks_of_the_request
 from flaskapp.upstreams.transport.streamed import FilePart, StreamedBody, form_with_file
 
 __all__ = ["DocumentStatus", "LighthouseDocumentsClient", "NoneKnown", "Statuses", "Upload", "sent_name"]
@@ -25,8 +26,16 @@ __all__ = ["DocumentStatus", "LighthouseDocumentsClient", "NoneKnown", "Statuses
 UPSTREAM = "lighthouse_documents"
 SYSTEM_NAME = "VA.gov"
 LONGEST_NAME = 256
-# How a 400 may say that Lighthouse has the document: its text is not public (contract: benefits 4.1).
-SAY_DUPLICATE = ("duplicate", "already")
+# How a 400 may say that Lighthouse has the document: its text is not public (contract: benefits 4.1). In other words it
+# may be about our body and settings, or a duplicate all the same, so nobody can tell.
+_DOCUMENT = "(?:document|file|upload|evidence)s?"
+SAYS_DUPLICATE = re.compile(
+    rf"\bduplicate (?:of )?(?:an? |the |another )?{_DOCUMENT}\b"
+    rf"|\b{_DOCUMENT}\b.*\b(?:is|for) an? duplicate\b"
+    rf"|\b{_DOCUMENT}\b.*\balready (?:exists?|(?:been )?(?:uploaded|submitted|received))\b"
+)
+# A status query for ids of which none is known (contract: benefits 4.4).
+NONE_KNOWN = ("async status not found",)
 _UNSAFE = str.maketrans({"/": "_", "\\": "_"})
 
 
@@ -85,7 +94,7 @@ class LighthouseDocumentsClient:
         """How far these uploads came; at most 100 ids at once, as the known client does.
 
         No single entry can make it raise, only the answer as a whole: NoneKnown when the service knows none of them,
-        Rejected for another refusal, Unauthorized, Throttled, and Unavailable for anything that is not its own answer.
+        Rejected where the query is too large, Unauthorized, Throttled, and Unavailable for everything else.
         """
         if not request_ids:
             return Statuses({}, frozenset(), frozenset())
@@ -165,22 +174,22 @@ def _uploaded(answer: Answer) -> int:
 
 
 def _named(status: int, payload: Any) -> type[UpstreamError] | None:
-    return Duplicate if status == 400 and _says_duplicate(payload) else listed_by_lighthouse(status, payload)
+    """Of the refusals of an upload, only that of the gateway, which is about its size, has known words."""
+    if status == 400 and speaks_of_the_request(payload):
+        return Duplicate if _says_duplicate(payload) else Unexplained
+    return listed(status, payload, {})
 
 
 def _says_duplicate(payload: Any) -> bool:
-    """Whether the service itself refuses it in words, of detail or title, that say that it has the document."""
-    errors = [each for each in payload["errors"] if isinstance(each, dict)] if speaks_of_the_request(payload) else []
-    said = " ".join(str(each.get(name, "")) for each in errors for name in ("detail", "title")).lower()
-    return any(word in said for word in SAY_DUPLICATE)
+    return any(SAYS_DUPLICATE.search(text) for text in said_in(payload))
 
 
 def _statuses(answer: Answer, request_ids: Sequence[int]) -> Statuses:
     payload = answer.json()
-    if answer.status == 404 and speaks_of_the_request(payload):
+    if answer.status == 404 and says(payload, NONE_KNOWN):
         raise failure(NoneKnown, UPSTREAM, answer, "404")
     if answer.status != 200:
-        named, code = _named(answer.status, payload), code_in(answer.status, payload)
+        named, code = listed(answer.status, payload, {}), code_in(answer.status, payload)
         raise refused(UPSTREAM, answer, named, write=False, code=code)
     if payload is None:
         raise failure(Unavailable, UPSTREAM, answer, detail="the answer is no JSON")

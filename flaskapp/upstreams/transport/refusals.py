@@ -1,23 +1,24 @@
-"""Whose answer a refusal is: only an upstream's own application, in its own error shape, refuses for good.
+"""Whose answer a refusal is: only an upstream's own application, in words of its contract, refuses for good.
 
 Any other answer below 500 comes from what stands in between (a gateway, a proxy, a deployment without our path) or is
-about our own keys and settings, in whatever shape. It says nothing about a person or a request, so their work waits.
+about our own keys, body and settings, in whatever shape. It says nothing about a person, so their work waits.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from flaskapp.upstreams.errors import Rejected, Unanswered, Unauthorized, Unavailable, UpstreamError
 from flaskapp.upstreams.transport.http import Answer, failure
 from flaskapp.upstreams.transport.redaction import redact
 
-# A request that is wrong, too large or senseless. 405 or 415 are about our address and our client, whoever says so.
-ABOUT_A_REQUEST = frozenset({400, 413, 422})
+# The words of a refusal, in lower case, by the status that they come with.
+Words = Mapping[int, tuple[str, ...]]
 # Words of a service's own shape that are about our path and our rights, not about the request.
 _OF_OUR_PATH = ("endpoint not found", "no routes matching", "no route matched")
 _OF_OUR_RIGHTS = ("forbidden", "unauthorized", "not authorized", "access denied")
-_TOO_LARGE = ("size limit", "too large")
+_TOO_LARGE = "request size limit exceeded"
 
 
 def refused(
@@ -41,18 +42,28 @@ def _unnamed(status: int) -> type[UpstreamError]:
     return Unauthorized if status in (401, 403) else Unavailable
 
 
-def listed(status: int, payload: Any) -> type[UpstreamError] | None:
-    """What is named by services that list their `errors`: a refusal of the request, or of our token."""
+def listed(status: int, payload: Any, refusals: Words) -> type[UpstreamError] | None:
+    """What is named by services that list their `errors`: a refusal in these words, or of our token.
+
+    A 413 of Lighthouse's gateway, with a `message`, is described by its APIs (contract: benefits 2.2, 4.4).
+    """
     if refuses_the_token(payload):
         return Unauthorized
-    return Rejected if status in ABOUT_A_REQUEST and speaks_of_the_request(payload) else None
+    too_large = status == 413 and isinstance(payload, dict) and _TOO_LARGE in str(payload.get("message")).lower()
+    return Rejected if too_large or says(payload, refusals.get(status, ())) else None
 
 
-def listed_by_lighthouse(status: int, payload: Any) -> type[UpstreamError] | None:
-    """The same for Lighthouse, which describes a 413 of its gateway, with a `message` (contract: benefits 2.2, 4.4)."""
-    said = payload.get("message") if isinstance(payload, dict) else None
-    too_large = status == 413 and isinstance(said, str) and any(words in said.lower() for words in _TOO_LARGE)
-    return Rejected if too_large else listed(status, payload)
+def says(payload: Any, words: tuple[str, ...]) -> bool:
+    """Whether the service itself says one of these, in lower case, in any of its `errors`."""
+    texts = said_in(payload) if speaks_of_the_request(payload) else []
+    return any(each in text for each in words for text in texts)
+
+
+def said_in(payload: Any) -> list[str]:
+    """Every title, detail and message of the `errors`, in lower case."""
+    errors = [each for each in payload["errors"] if isinstance(each, dict)]
+    texts = (each.get(name) for each in errors for name in ("title", "detail", "message"))
+    return [text.lower() for text in texts if isinstance(text, str)]
 
 
 def speaks_of_the_request(payload: Any) -> bool:

@@ -16,6 +16,7 @@ from flaskapp.upstreams.errors import (
     Rejected,
     Unanswered,
     Unavailable,
+    Unexplained,
     UpstreamError,
 )
 from flaskapp.upstreams.transport.fields import an_object
@@ -37,13 +38,19 @@ NO_SUCH_CLAIM = ("claim not found", "claim_not_found")
 T = TypeVar("T")
 
 
-def parse_answer(answer: Answer, form: Callable[[dict[str, Any]], T], refusals: tuple[str, ...] = ()) -> T:
+def parse_answer(
+    answer: Answer,
+    form: Callable[[dict[str, Any]], T],
+    refusals: tuple[str, ...] = (),
+    duplicates: tuple[str, ...] = (),
+) -> T:
     """What `form` makes of the envelope of a successful read; raises Unavailable when it cannot be read.
 
-    `refusals` are the words, in lower case, by which a 400 refuses the request for good.
+    `refusals` are the words, in lower case, by which a 400 refuses the request for good, and `duplicates` those by
+    which it says that what was to be added is there.
     """
     if not _succeeded(answer):
-        raise refused(answer, refusals=refusals)
+        raise refused(answer, refusals=refusals, duplicates=duplicates)
     try:
         return form(answer.json())
     except _UNREADABLE as error:
@@ -84,6 +91,8 @@ def refused(
     payload = answer.json()
     code = _refused_token(payload) if answer.status == 401 else _code(answer.status, payload)
     named = Rejected if says_missing(answer, missing) else _named(answer.status, payload, refusals, duplicates)
+    if named is None and write and answer.status == 400 and is_of_the_api(payload):
+        named = Unexplained
     return error_of(UPSTREAM, answer, named, write=write, code=code)
 
 

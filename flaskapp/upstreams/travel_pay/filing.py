@@ -6,7 +6,7 @@ claim may be there, and a read shows what was done.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeGuard, TypeVar
@@ -22,12 +22,14 @@ from flaskapp.upstreams.travel_pay.answers import NO_SUCH_CLAIM, UPSTREAM, parse
 from flaskapp.upstreams.travel_pay.auth import TravelPayAuth
 from flaskapp.upstreams.travel_pay.values import UpstreamAppointment, read_appointment
 
-# What refuses the content of a step for good (contract: travel 5.3): the date or id of the appointment, or a claim that
-# has gone further than this step.
-REFUSED = ("invalid appointment", "already been created", "already been submitted", "already submitted")
-CREATED_BEFORE = ("already been created", "already exists", "duplicate")
-ADDED_BEFORE = ("already been added", "already exists", "duplicate")
-SUBMITTED_BEFORE = ("already been submitted", "already submitted")
+# What refuses the content of a step for good, and what says that it was done before (contract: travel 5.3). No step
+# knows the words of another: of adding the mileage and of submitting no refusal is known.
+DATE_REFUSED = ("invalid appointment date",)
+APPOINTMENT_REFUSED = ("invalid appointment id",)
+FOUND_BEFORE = ("appointment has already been", "appointment already exists")
+SUBMITTED_BEFORE = ("already been submitted", "already submitted", "claim_already_submitted")
+CREATED_BEFORE = ("already been created", "claim already exists", *SUBMITTED_BEFORE)
+ADDED_BEFORE = ("already been added", "expense already exists", *SUBMITTED_BEFORE)
 
 T = TypeVar("T")
 
@@ -54,7 +56,9 @@ class TravelPayFilingClient:
         name: str | None = None,
         is_complete: bool | None = None,
     ) -> UpstreamAppointment:
-        """The appointment at that time. A repeated call finds it again, so it is never Unanswered and never Duplicate.
+        """The appointment at that time. A repeated call finds it again, so it is never Unanswered.
+
+        Raises Duplicate when it is only said that there is one: then the person's list of appointments has it.
 
         An answer with other appointments only is Unavailable: a claim must never be begun on another day's or place's.
         `starts_at` is `YYYY-MM-DDTHH:MM:SS`, wall-clock time of the facility; `station` is its station number.
@@ -69,7 +73,12 @@ class TravelPayFilingClient:
             request = self._request("find_or_add_appointment", "POST", path, headers, body, write=False)
             request = replace(request, unquoted=(name,) if is_free_text(name) else ())
             answer = self._http.call(request)
-            found = parse_answer(answer, lambda payload: appointment_at(payload["data"], starts_at, station), REFUSED)
+            found = parse_answer(
+                answer,
+                lambda payload: appointment_at(payload["data"], starts_at, station),
+                DATE_REFUSED,
+                FOUND_BEFORE,
+            )
             if found is None:
                 raise failure(Unavailable, UPSTREAM, answer, detail="no appointment at the requested time and place")
             return found
@@ -85,7 +94,9 @@ class TravelPayFilingClient:
         def created(data: dict[str, Any]) -> str:
             return text(data.get("claimId"))
 
-        return self._write(traveler, "create_claim", "claims", body, before_write, created, CREATED_BEFORE)
+        return self._write(
+            traveler, "create_claim", "claims", body, before_write, created, CREATED_BEFORE, APPOINTMENT_REFUSED
+        )
 
     def add_mileage(
         self, traveler: Traveler, claim_id: str, date_incurred: str, before_write: Callable[[], None]
@@ -113,7 +124,7 @@ class TravelPayFilingClient:
 
         path = f"claims/{quote(claim_id, safe='')}/submit"
         return self._write(
-            traveler, "submit_begun_claim", path, None, before_write, submitted, SUBMITTED_BEFORE, NO_SUCH_CLAIM
+            traveler, "submit_begun_claim", path, None, before_write, submitted, SUBMITTED_BEFORE, missing=NO_SUCH_CLAIM
         )
 
     def _write(
@@ -125,6 +136,7 @@ class TravelPayFilingClient:
         before_write: Callable[[], None],
         form: Callable[[dict[str, Any]], T],
         duplicates: tuple[str, ...],
+        refusals: tuple[str, ...] = (),
         missing: tuple[str, ...] = (),
     ) -> T:
         """Send one write: POST with a body creates, PATCH without a body changes."""
@@ -133,7 +145,7 @@ class TravelPayFilingClient:
             method = "PATCH" if body is None else "POST"
             request = self._request(operation, method, path, headers, body, write=True)
             before_write()
-            return written(self._http.call(request), form, REFUSED, duplicates, missing)
+            return written(self._http.call(request), form, refusals, duplicates, missing)
 
         return self._auth.with_headers(traveler, send_write)
 
@@ -160,8 +172,19 @@ def appointment_at(data: object, starts_at: str, station: str) -> UpstreamAppoin
     if not isinstance(elements, list):
         raise TypeError("expected a list of appointments")
     requested = datetime.fromisoformat(starts_at)
-    at_that_time = [read_appointment(each) for each in elements if wall_clock_of(each) == requested]
-    there = [each for each in at_that_time if same_facility(station_of(each.facility_id) or station, station)]
+    return at_station([read_appointment(each) for each in elements if wall_clock_of(each) == requested], station)
+
+
+def listed_at(listed: Iterable[UpstreamAppointment], starts_at: str, station: str) -> UpstreamAppointment | None:
+    """The same among those of the person's list."""
+    requested = datetime.fromisoformat(starts_at)
+    times = ((each, each.appointment_date_time) for each in listed)
+    at_that_time = [each for each, at in times if at and datetime.fromisoformat(at).replace(tzinfo=None) == requested]
+    return at_station(at_that_time, station)
+
+
+def at_station(found: list[UpstreamAppointment], station: str) -> UpstreamAppointment | None:
+    there = [each for each in found if same_facility(station_of(each.facility_id) or station, station)]
     with_claim = (each for each in there if each.associated_claim_id is not None)
     return next(with_claim, there[0] if there else None)
 
