@@ -197,8 +197,7 @@ def test_it_comes_up_prints_its_addresses_and_stops_on_ctrl_c(begin, checkout):
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="no curl here")
-def test_each_line_it_prints_does_what_it_says_and_the_person_is_notified(begin, known_checkout):
-    checkout = known_checkout
+def test_each_line_it_prints_does_what_it_says_and_the_person_is_notified(begin, checkout):
     for name in ("web.py", "release.py", "Procfile"):
         (checkout / name).unlink()
     spared = shutil.ignore_patterns(".*", "tests")
