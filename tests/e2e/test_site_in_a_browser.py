@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator
 
+from flaskapp.db import transaction
 from jobs import housekeeping
+from outbox import breakers
 from sandbox.databases import TemplateDatabase
 from sandbox.servers import EmbeddedValkey
 from sandbox.site.app import create_site
@@ -119,6 +121,12 @@ class Story(Visit):
     def until_away(self, upstream: str) -> None:
         """The product has met the outage and waits for its end."""
         self.product.work(until=lambda: self.product.value(NOBODY_LISTENS, upstream=upstream))
+
+    def mend(self, upstream: str) -> None:
+        """Its refusals asked for a minute of quiet, for which no story waits: an operator has it tried at once."""
+        super().mend(upstream)
+        with transaction() as session:
+            breakers.probe_now(session, upstream, actor="operator", reason="it is back")
 
 
 def said(message: dict[str, Any]) -> str:

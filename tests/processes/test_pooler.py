@@ -12,6 +12,7 @@ import pytest
 from sandbox.pgbouncer import PgBouncer, find_pgbouncer
 from sandbox.servers import EmbeddedPostgres, EmbeddedValkey
 from sandbox.system import System
+from tests.forks import ForkedProcess
 from tests.memory import postgres_folder
 from tests.processes.conftest import ROOT
 from tests.processes.running import SUBMIT, Running, events
@@ -42,6 +43,7 @@ def pooled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             folder=Path(tmp_path_factory.mktemp("product")),
             say=lambda step: None,
             hear=lambda name, line: lines.append((name, line)),
+            process=ForkedProcess,
         ) as system,
     ):
         running = Running(system, postgres, redis_server, lines)
