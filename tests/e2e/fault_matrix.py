@@ -16,8 +16,8 @@ JSON_TYPE = {"Content-Type": "application/json"}
 class Trouble:
     """Faults of the sandbox that strike together, each with the fields of `Fault`.
 
-    Nobody notices `harmless` ones. One that `lasts` strikes whole upstreams until it is lifted, and another one a single
-    operation, as often as `times` says; without `times` the test decides.
+    Nobody notices `harmless` ones. One that `lasts` strikes whole upstreams until it is lifted; another one strikes
+    single operations, as often as `times` says, or as the test decides.
     """
 
     faults: tuple[Mapping[str, Any], ...]
@@ -128,7 +128,6 @@ WAITING: tuple[dict[str, Strike], ...] = (
         "check-in": ("chip", "/actions/check-in/"),
         "claims": ("travel_pay", "/search-by-appointment-date"),
         "details": ("travel_pay", "/documents$"),
-        "appointment": ("travel_pay", "/search-by-appointment-date"),
         "contacts": ("travel_pay", "GET /api/v2/contacts"),
     },
 )

@@ -138,4 +138,3 @@ def test_no_upstream_and_no_kind_of_fault_is_left_out(fakes: list[Fake]) -> None
     used = [each for trouble in TROUBLES.values() for each in trouble.faults]
     assert {each["kind"] for each in used} == set(KINDS)
     assert {each["kind"] for each in used if each.get("works")} == {"status", "html", "empty", "answer"}
-
