@@ -71,7 +71,7 @@ TROUBLES = {
             {"kind": "slow", "seconds": 0.3},
             {"kind": "late", "seconds": 0.3},
             {"kind": "content_type"},
-            {"kind": "drip", "seconds": 0.001},
+            {"kind": "drip", "seconds": 0.0},
         ),
         harmless=True,
     ),
@@ -103,6 +103,7 @@ TWICE = {("accounts", "GET /accounts/"), ("lighthouse", "GET /services/claims/")
 LOST = {
     ("form526", "GET /submissions/"): "POST /submissions",
     ("va_notify", "GET /v2/notifications$"): "POST /v2/notifications/sms",
+    ("btsss", "/GetClaimsStatus"): "/submitclaim",
 }
 
 Strike = tuple[str, str]
