@@ -391,13 +391,11 @@ def notifications(site: FrontEnd) -> list[dict[str, Any]]:
     return found
 
 
-def lose_answers(filing: Filing) -> None:
-    """The next ones that lead to look-ups. The others' texts are under way by then, and so are their forms."""
+def until_only_late_is_left(filing: Filing) -> None:
+    """Wait until the others' texts have arrived, and the first answers that lead to look-ups were struck."""
     site, people = filing.site, filing.people
     eventually(lambda: all(site.mail(people[name]) for name in TEXTED), PATIENCE_SECONDS)
     until_met(site, [(upstream, answer) for (upstream, _), answer in LOST.items()])
-    for (upstream, _), answer in LOST.items():
-        site.control.set(upstream, "drop", operation=answer, times=1)
 
 
 def promise(filing: Filing) -> None:
@@ -427,8 +425,10 @@ def test_pages_that_file_are_promised_and_kept_it_under(site: FrontEnd, name: st
         assert filing.file() == FILED
         assert_no_rosier(filing)
         if trouble and not trouble.lasts:
+            until_only_late_is_left(filing)
             with all_on_their_way(filing):
-                lose_answers(filing)
+                for (upstream, _), answer in LOST.items():
+                    site.control.set(upstream, "drop", operation=answer, times=1)
                 assert filing.file_late() == FILED_LATE
                 until_met(site, LOST)
                 eventually(lambda: site.deliveries([filing.claim_ids["late"]]) == {"sent"}, PATIENCE_SECONDS)
