@@ -105,7 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("upstream", nargs="?", default="all", choices=(*UPSTREAMS, "all"))
     parser.add_argument("fault", nargs="?", default="list", choices=("list", "clear", *KINDS), metavar="fault")
     parser.add_argument("--url", default=CONTROL_URL, help="the sandbox's control page (default %(default)s)")
-    parser.add_argument("--operation", help="only calls whose METHOD /path holds this text")
+    parser.add_argument("--operation", help="only calls whose METHOD /path holds this text; with $ behind it, ends so")
     parser.add_argument("--times", type=int, help="only so many calls")
     parser.add_argument("--chance", type=float, help="with this chance, 0 to 1")
     parser.add_argument("--seconds", type=float, help="how slow (see below)")

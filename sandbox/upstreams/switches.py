@@ -55,7 +55,8 @@ class BadFault(ValueError):
 
 @dataclass(frozen=True)
 class Fault:
-    """One switch. `operation` is looked for in `METHOD /path`; `times` of None means until it is turned off.
+    """One switch. `operation` is looked for in `METHOD /path`, one that ends with `$` at its end only; `times` of None
+    means until it is turned off.
 
     A body that is no text is given as `body_base64`.
     """
@@ -77,8 +78,12 @@ class Fault:
     def content(self) -> bytes:
         return base64.b64decode(self.body_base64) if self.body_base64 else self.body.encode()
 
+    def is_meant_for(self, request: str) -> bool:
+        end = self.operation.removesuffix("$")
+        return request.endswith(end) if end != self.operation else self.operation in request
+
     def touches(self, request: str) -> bool:
-        return self.operation in request and (self.chance >= 1 or random.random() < self.chance)
+        return self.is_meant_for(request) and (self.chance >= 1 or random.random() < self.chance)
 
 
 def fault_from(data: dict[str, Any]) -> Fault:

@@ -267,7 +267,8 @@ def test_a_fault_strikes_as_often_as_it_was_set(fresh: Filing, control: Control)
 
 
 @pytest.mark.parametrize(
-    ("operation", "status"), [("submitclaim", 503), ("POST /EC", 503), ("GetClaims", 200), ("GET ", 200)]
+    ("operation", "status"),
+    [("submitclaim", 503), ("POST /EC", 503), ("submitclaim$", 503), ("GetClaims", 200), ("GET ", 200), ("/EC$", 200)],
 )
 def test_a_fault_strikes_only_its_operation(fresh: Filing, control: Control, operation: str, status: int) -> None:
     control.set("btsss", "status", operation=operation)

@@ -5,15 +5,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psutil
 import pytest
 
-from sandbox.upstreams.switches import KINDS
-from tests.e2e import pages
+from sandbox.faults import UPSTREAMS
+from sandbox.upstreams.cast import Veteran
+from tests.e2e import dates, pages
+from tests.e2e.browser import Browser, Rejected
+from tests.e2e.fault_matrix import FILING, KEYS, LOST, TROUBLES, TWICE, WAITING, Strike, Trouble
 from tests.e2e.front_end import PATIENCE_SECONDS, FrontEnd
 from tests.e2e.pages import READY, CheckInPage, Form526Page, ITFPage, TravelPayPage
 from tests.product import eventually
@@ -21,65 +30,84 @@ from tests.product import eventually
 # The limit on a test ends one that hangs. It is longer than all the waits for what must come to pass.
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(900)]
 
-# What each page that waits for an upstream shows when it is well, and when it is not.
-SHOWN = {
-    "landing": (READY, "lorota-fail"),
-    "demographics": (READY, "check-in-demographics-patch-error"),
-    "check-in": (READY, "error-completing-check-in"),
-    "pension": ("created", "failed"),
-    "ITF list": ("list", "error"),
-    "claims": ("list", "general error"),
-    "appointment": (READY, "appointment error"),
-    "contacts": ("details differ", "details could not be compared"),
+# What each page that waits for an upstream shows when it is well, and what it may show when it is not. Another call may
+# have opened the breaker, and then a page gets less far.
+SHOWN: dict[str, tuple[str, set[str]]] = {
+    "landing": (READY, {"lorota-fail"}),
+    "travel-only": (READY, {"data-error"}),
+    "demographics": (READY, {"check-in-demographics-patch-error"}),
+    "check-in": (READY, {"error-completing-check-in"}),
+    "pension": ("created", {"failed"}),
+    # Refused by Lighthouse when it is well: the one who asks is the veteran.
+    "survivor": ("failed", {"failed"}),
+    "ITF list": ("list", {"error"}),
+    "claims": ("list", {"general error"}),
+    "all claims": ("list", {"error"}),
+    "details": ("details", {"error", "details without documents"}),
+    "document": ("downloaded", {"download failed"}),
+    "appointment": (READY, {"appointment error"}),
+    "contacts": ("details differ", {"details could not be compared"}),
 }
-WELL, BROKEN = dict.fromkeys(SHOWN, 0), dict.fromkeys(SHOWN, 1)
-NO_ROUTE = {"headers": {"Content-Type": "application/json"}, "body": '{"message":"no Route matched with those values"}'}
-# In no upstream's words a yes, a no or a list.
-RECEIVED = {"headers": {"Content-Type": "application/json"}, "body": '"received"'}
-# Each fault, and which of the two screens those pages show. A page that only files is shown its success page always.
-FAULTS: dict[str, tuple[dict[str, Any], dict[str, int]]] = {
-    "refuse": ({}, BROKEN),
-    "down": ({}, BROKEN),
-    "slow": ({"seconds": 0.3}, WELL),
-    "late": ({"seconds": 0.3}, WELL),
-    # Longer than any page waits.
-    "hold": ({}, BROKEN),
-    "status": ({"status": 503}, BROKEN),
-    "throttle": ({"retry_after": "1"}, BROKEN),
-    "drop": ({}, BROKEN),
-    "half": ({}, BROKEN),
-    "html": ({"status": 200}, BROKEN),
-    "empty": ({"status": 502}, BROKEN),
-    "answer": ({"status": 404, **NO_ROUTE}, BROKEN),
-    "answer, another": ({"status": 200, **RECEIVED}, BROKEN),
-    # Whatever an answer calls itself, its body is read.
-    "content_type": ({}, WELL),
-    "expire": ({"times": 1}, WELL),
-    "drip": ({"seconds": 0.001}, WELL),
+# What may harm a page all the same. LoROTA's token, which lives for half a day, is all that a session has; CHIP's is
+# fetched for the one call. And HTML is no document.
+HARMED = {
+    *(("expire", page) for page in ("travel-only", "demographics", "check-in")),
+    ("slow, late, mislabelled and in drops", "document"),
 }
-WAITED_FOR = ("lorota", "chip", "lighthouse", "travel_pay", "va_profile")
-BEHIND = ("btsss", "va_notify", "lighthouse", "accounts", "form526", "documents", "sts", "veis", "travel_pay")
-STRIKES = 2
+# Only a new log-in makes this page well.
+SESSION_ENDED = ("expire", "travel-only")
 # What VANotify can do with its callbacks: the sandbox's knobs.
 CALLBACKS = ("contradict", "twice", "early")
+LOOK_SECONDS = 1.0
 
 
-def test_no_fault_is_forgotten() -> None:
-    assert {name.partition(",")[0] for name in FAULTS} == set(KINDS)
+# -- turning faults on and off ---------------------------------------------------
 
 
-def turned_on(site: FrontEnd, upstreams: tuple[str, ...], name: str, **more: Any) -> None:
-    if name in CALLBACKS:
-        site.control.turn("va_notify", **{name: True})
-        return
-    for upstream in upstreams:
-        site.control.set(upstream, name.partition(",")[0], **{**FAULTS[name][0], **more})
+def turned_on(site: FrontEnd, trouble: Trouble, strikes: Iterable[Strike], times: int | None = None) -> None:
+    """On these operations. One that lasts takes their whole upstreams away."""
+    aims = {(upstream, "") for upstream, _ in strikes} if trouble.lasts else set(strikes)
+    for upstream, operation in aims:
+        often = trouble.times or times
+        often = often and often * (2 if (upstream, operation) in TWICE else 1)
+        known = {"operation": operation} if operation else {}
+        for each in trouble.faults:
+            more = {} if trouble.lasts or often is None else {"times": often}
+            site.control.set(upstream, **{**each, **known, **more})
 
 
 def turned_off(site: FrontEnd) -> None:
-    for upstream in {*WAITED_FOR, *BEHIND}:
+    for upstream in UPSTREAMS:
         site.control.clear(upstream)
     site.control.turn("va_notify", **dict.fromkeys(CALLBACKS, False))
+
+
+def not_met(site: FrontEnd, strikes: Iterable[Strike]) -> list[str]:
+    """The faults of these operations that struck nobody yet."""
+    wanted = set(strikes)
+    return [
+        f"{upstream} {each['operation']}: {each['kind']}"
+        for upstream in {upstream for upstream, _ in wanted}
+        for each in site.control.faults(upstream)
+        if (upstream, each["operation"]) in wanted
+    ]
+
+
+def until_met(site: FrontEnd, strikes: Iterable[Strike]) -> None:
+    wanted = set(strikes)
+    try:
+        eventually(lambda: not not_met(site, wanted), PATIENCE_SECONDS)
+    except AssertionError:
+        raise AssertionError(f"struck nobody: {not_met(site, wanted)}") from None
+
+
+def without_tokens(site: FrontEnd) -> None:
+    """No token that was given is good any longer, so each must be fetched."""
+    fakes = site.running.fakes
+    for fake in (fakes.lighthouse, fakes.documents, fakes.sts, fakes.travel_pay):
+        fake.tokens.reset()
+    for tokens in (fakes.veis.tokens, fakes.veis.resource_tokens):
+        tokens.reset()
 
 
 def all_at_once(acts: dict[str, Callable[[], str]]) -> dict[str, str]:
@@ -88,104 +116,390 @@ def all_at_once(acts: dict[str, Callable[[], str]]) -> dict[str, str]:
         return {name: each.result() for name, each in shown.items()}
 
 
-@pytest.mark.parametrize("name", FAULTS)
-def test_pages_that_wait_show_the_truth_under(site: FrontEnd, name: str) -> None:
-    """And, once the fault is over, what they are for."""
-    people = [site.check_in(site.newcomer()) for _ in range(3)]
-    landing, demographics, check_in = people
-    assert [(page.open(), page.load()) for page in (demographics, check_in)] == [(READY, READY)] * 2
+# -- pages that wait -------------------------------------------------------------
+
+
+def waiting_pages(site: FrontEnd) -> dict[str, Callable[[], str]]:
+    """Each of them ready for its call. What the calls before fetched is known."""
+    landing, demographics, check_in = (site.check_in(site.newcomer()) for _ in range(3))
+    appointment = {"station": "757", "time_zone": "America/New_York", "day": yesterday()}
+    travel_only = site.check_in(site.newcomer(facility_type="oh", appointments=[appointment]))
+    assert [(page.open(), page.load()) for page in (demographics, check_in, travel_only)] == [(READY, READY)] * 3
     assert check_in.confirm() == READY
-    signed_in = [site.signed_in(site.newcomer(travel_pay=habit)) for habit in ("none",) * 4 + ("contacts_differ",)]
+    habits = ("none",) * 4 + ("contacts_differ", "statuses")
+    signed_in = [site.signed_in(site.newcomer(travel_pay=habit)) for habit in habits]
     for browser in signed_in:
         # A breaker may be open since the fault before.
         eventually(lambda browser=browser: TravelPayPage(browser).claims()[0] == "list", PATIENCE_SECONDS)
-    appointments = TravelPayPage(signed_in[3])
+    first, second, third, appointments, contacts, past = (TravelPayPage(browser) for browser in signed_in)
     [appointment_id] = appointments.list_appointments()
-    waiting: dict[str, Callable[[], str]] = {
+    claim_id, document_id = a_document(past)
+    return {
         "landing": landing.open,
+        "travel-only": travel_only.load,
         "demographics": demographics.confirm,
         "check-in": check_in.check_in,
-        "pension": ITFPage(signed_in[0], "R3", "pension").load,
-        "ITF list": lambda: pages.itf_list(signed_in[1])[0],
-        "claims": lambda: TravelPayPage(signed_in[2]).claims()[0],
+        "pension": ITFPage(first.browser, "R3", "pension").load,
+        "survivor": ITFPage(second.browser, "R3", "survivor").load,
+        "ITF list": lambda: pages.itf_list(third.browser)[0],
+        "claims": lambda: third.claims()[0],
+        "all claims": lambda: all_claims(past.browser),
+        "details": lambda: details(past, claim_id),
+        "document": lambda: past.document(claim_id, document_id)[0],
         "appointment": lambda: appointments.open_appointment(appointment_id),
-        "contacts": TravelPayPage(signed_in[4]).contact_details,
+        "contacts": contacts.contact_details,
     }
-    turned_on(site, WAITED_FOR, name)
+
+
+def yesterday() -> str:
+    return (datetime.now(UTC) - timedelta(days=1)).date().isoformat()
+
+
+def a_document(page: TravelPayPage) -> tuple[str, str]:
+    for each in page.claims()[1]:
+        for document in page.details(each["id"])[1]["documents"]:
+            if document["mimetype"]:
+                return each["id"], document["documentId"]
+    raise AssertionError("nobody's claim has a document")
+
+
+def all_claims(browser: Browser) -> str:
+    """The list without a period, which other clients than the pages ask for."""
     try:
-        shown = all_at_once(waiting)
-    finally:
-        turned_off(site)
-    assert shown == {page: SHOWN[page][which] for page, which in FAULTS[name][1].items()}
-    for page, act in waiting.items():
-        eventually(lambda act=act, page=page: act() in (SHOWN[page][0], "found"), PATIENCE_SECONDS)
+        found = browser.api("/travel_pay/v0/claims")["data"]
+    except Rejected:
+        return "error"
+    return "list" if found else "an empty list"
+
+
+def details(page: TravelPayPage, claim_id: str) -> str:
+    screen, claim = page.details(claim_id)
+    return f"{screen} without documents" if claim.get("documentsMessage") else screen
+
+
+@pytest.mark.parametrize("name", TROUBLES)
+def test_pages_that_wait_show_the_truth_under(site: FrontEnd, name: str) -> None:
+    """And, once the fault is over, what they are for."""
+    trouble, every = TROUBLES[name], waiting_pages(site)
+    rounds = [dict(WAITING[0]) | WAITING[1]] if trouble.lasts else WAITING
+    for strikes in rounds:
+        acts = {page: every[page] for page in strikes}
+        turned_on(site, trouble, strikes.values())
+        try:
+            shown = all_at_once(acts)
+            assert trouble.times is None or not_met(site, strikes.values()) == []
+        finally:
+            turned_off(site)
+        untrue = {page: screen for page, screen in shown.items() if screen not in honest(name, page, trouble)}
+        assert untrue == {}
+        for page, act in acts.items():
+            if (name, page) != SESSION_ENDED:
+                until_well(page, act)
+
+
+def until_well(page: str, act: Callable[[], str]) -> None:
+    shown = ""
+
+    def is_well() -> bool:
+        nonlocal shown
+        shown = act()
+        return shown in (SHOWN[page][0], "found")
+
+    try:
+        eventually(is_well, PATIENCE_SECONDS)
+    except AssertionError:
+        raise AssertionError(f"{page} still shows: {shown}") from None
+
+
+def honest(name: str, page: str, trouble: Trouble) -> set[str]:
+    well, broken = SHOWN[page]
+    if (name, page) in HARMED:
+        return {well} | broken
+    return {well} if trouble.harmless else broken
+
+
+def test_keys_that_cannot_be_read_let_nobody_in_and_send_nobody_away(site: FrontEnd) -> None:
+    """A web process that starts knows no key yet. A signed-in person is told to try again, not to sign in again."""
+    browser = site.signed_in(site.newcomer())
+    for name, trouble in TROUBLES.items():
+        turned_on(site, trouble, [KEYS])
+        try:
+            begun_again(site)
+            # 401 would raise: the page would be left for the log-in.
+            assert (name, pages.itf_list(browser)[0]) in ((name, "list"), (name, "error"))
+            assert trouble.harmless or pages.itf_list(browser)[0] == "error", name
+        finally:
+            turned_off(site)
+        eventually(lambda: pages.itf_list(browser)[0] == "list", PATIENCE_SECONDS)
+
+
+def begun_again(site: FrontEnd) -> None:
+    """Every worker of the web process is a new one."""
+    web = site.running.process("web")
+    master = psutil.Process(web.pid)
+    old = {each.pid for each in master.children()}
+    web.signal(signal.SIGHUP)
+    eventually(lambda: not old & (now := {each.pid for each in master.children()}) and len(now) == len(old))
+    eventually(site.running.answers)
+
+
+# -- pages that file -------------------------------------------------------------
 
 
 @dataclass
 class Filing:
-    """One person for each way to file, ready to do it. `kiosk` is known to BTSSS already; `again` is the first person
-    of `people` with another device."""
+    """One person for each way to file, ready to do it.
 
-    people: list[CheckInPage]
-    kiosk: CheckInPage
-    again: CheckInPage
+    Of `day_of`, `kiosk` is known to BTSSS already, and `again` is `first` with another device. `elsewhere` has an ITF
+    that somebody filed for them. `late` and `second_form` file when the first faults are over, and lose an answer.
+    """
+
+    site: FrontEnd
+    day_of: dict[str, CheckInPage]
+    people: dict[str, Veteran]
     itf: ITFPage
+    elsewhere: ITFPage
     form: Form526Page
+    second_form: Form526Page
     travel: TravelPayPage
+    looked_at: float = 0.0
+    seen: set[tuple[str, str]] = field(default_factory=set)
 
     def file(self) -> dict[str, str]:
         """All at once; the screens."""
-        acts: dict[str, Callable[[], str]] = {str(number): page.claim for number, page in enumerate(self.people)}
-        acts |= {"kiosk": self.kiosk.claim, "again": self.again.claim, "ITF": self.itf.load}
-        acts |= {"526": self._attach_and_submit, "travel pay": self.travel.file}
-        return all_at_once(acts)
+        acts: dict[str, Callable[[], str]] = {name: page.claim for name, page in self.day_of.items() if name != "late"}
+        acts |= {"ITF": self.itf.load, "ITF elsewhere": self.elsewhere.load, "travel pay": self.travel.file}
+        return all_at_once({**acts, "526": lambda: attached_and_submitted(self.form)})
 
-    def _attach_and_submit(self) -> str:
-        return f"{self.form.attach('letter.txt', b'What I have.')}, {self.form.submit(veteran={})}"
+    def file_late(self) -> dict[str, str]:
+        return all_at_once({"late": self.day_of["late"].claim, "526": lambda: attached_and_submitted(self.second_form)})
+
+    @property
+    def claim_ids(self) -> dict[str, str]:
+        return {name: page.accepted["data"]["id"] for name, page in self.day_of.items()}
+
+    def look(self) -> None:
+        """What the pages, and the lists of what was filed, say now; at most once a second."""
+        if time.monotonic() - self.looked_at < LOOK_SECONDS:
+            return
+        self.looked_at = time.monotonic()
+        for name, page in self.day_of.items():
+            path = f"/check_in/v0/travel_claims/{page.accepted['data']['id']}"
+            self.seen.add((f"claim of {name}", page.browser.api(path)["data"]["state"]))
+        for form in (self.form, self.second_form):
+            accepted = form.accepted["attributes"]
+            self.seen.add(("form", self.status(form, f"submission_status/{accepted['jobId']}")["data"]))
+            listed = self.status(form, f"{accepted['submissionId']}/documents")["data"]
+            self.seen |= {("document", each["attributes"]["status"]) for each in listed}
+        self.seen.add(("ITF", self.itf.load()))
+
+    def status(self, form: Form526Page, path: str) -> Any:
+        found = form.browser.api(f"/v0/disability_compensation_form/{path}")
+        return {"data": found["data"]["attributes"]["status"]} if path.startswith("submission_status") else found
 
 
-FILED = {
-    **dict.fromkeys(("0", "1", "kiosk", "again"), pages.PROCESSING),
-    **{"ITF": "itf-created", "526": "uploaded, submitted", "travel pay": "confirmation"},
+# What the pages and lists may say from the promise to its end. The kiosk's claim was there before.
+HONEST = {
+    *((f"claim of {name}", "submitted") for name in ("first", "again", "travel-only", "late")),
+    *((f"claim of {name}", "pending") for name in ("first", "again", "travel-only", "late", "kiosk")),
+    *(("claim of kiosk", "duplicate"), ("form", "try"), ("form", "success"), ("ITF", "itf-found")),
+    *(("document", "pending"), ("document", "done")),
 }
+FILED = {
+    **dict.fromkeys(("first", "kiosk", "again"), pages.PROCESSING),
+    "travel-only": pages.TRAVEL_ONLY_SENT,
+    "ITF": "itf-created",
+    "ITF elsewhere": "already have one",
+    "526": "uploaded, saved, submitted",
+    "travel pay": "confirmation",
+}
+# Those of them who get one text, and nothing else.
+TEXTED = ("first", "kiosk", "travel-only")
+FILED_LATE = {"late": pages.PROCESSING, "526": "uploaded, saved, submitted"}
 
 
-@pytest.mark.parametrize("name", [*FAULTS, *CALLBACKS])
-def test_pages_that_file_are_promised_and_kept_it_under(site: FrontEnd, name: str) -> None:
-    people = [site.newcomer(), site.newcomer(), site.newcomer(habit="filed")]
-    checked_in = [site.check_in(each) for each in [*people, people[0]]]
-    assert [page.walk_to_claim() for page in checked_in] == [READY] * 4
-    veteran, traveler = site.newcomer(), site.newcomer()
-    browser, travel = site.signed_in(veteran), TravelPayPage(site.signed_in(traveler))
-    [appointment_id] = travel.list_appointments()
+def attached_and_submitted(form: Form526Page) -> str:
+    attached = form.attach("letter.txt", b"What I have.")
+    return f"{attached}, {form.save()}, {form.submit(veteran={})}"
+
+
+def ready_to_file(site: FrontEnd) -> Filing:
+    oracle_health = [{"station": "757", "time_zone": "America/New_York", "day": yesterday()}]
+    people = {name: site.newcomer() for name in ("first", "late", "veteran", "second", "traveler")}
+    people["kiosk"] = site.newcomer(habit="filed")
+    people["travel-only"] = site.newcomer(facility_type="oh", appointments=oracle_health)
+    people["elsewhere"] = site.newcomer(itf="active")
+    who = {**{name: people[name] for name in ("first", "kiosk", "travel-only", "late")}, "again": people["first"]}
+    day_of = {name: site.check_in(veteran) for name, veteran in who.items()}
+    assert {page.walk_to_claim() for page in day_of.values()} == {READY}
+    browser, second, elsewhere = (site.signed_in(people[name]) for name in ("veteran", "second", "elsewhere"))
+    travel = TravelPayPage(site.signed_in(people["traveler"]))
+    [appointment_id] = eventually(travel.list_appointments, PATIENCE_SECONDS)
     assert travel.open_appointment(appointment_id) == READY
-    first, second, kiosk, again = checked_in
-    filing = Filing([first, second], kiosk, again, ITFPage(browser, "R2"), Form526Page(browser), travel)
-    lasts = name in ("refuse", "hold")
-    turned_on(site, BEHIND, name, **({} if lasts else {"times": STRIKES}))
+    # Its text is sent, and of its end there is no callback.
+    outcome = {"recipient": people["late"].icn, "status": "technical-failure"}
+    site.control.call("POST", "va_notify", "outcomes", json=outcome)
+    return Filing(
+        site,
+        day_of,
+        people,
+        ITFPage(browser, "R2"),
+        ITFPage(elsewhere, "R1"),
+        Form526Page(browser),
+        Form526Page(second),
+        travel,
+    )
+
+
+def strikes_of(trouble: Trouble | None) -> list[Strike]:
+    """What is struck while people file: everything, but nothing that only lost answers lead to where none is lost."""
+    return [(upstream, operation) for upstream, each in FILING.items() for operation in each] if trouble else []
+
+
+@contextmanager
+def troubled(site: FrontEnd, name: str) -> Iterator[None]:
+    if name in CALLBACKS:
+        site.control.turn("va_notify", **{name: True})
+    else:
+        turned_on(site, TROUBLES[name], strikes_of(TROUBLES[name]), times=1)
     try:
-        assert filing.file() == FILED
-        claims = [page.accepted["data"]["id"] for page in checked_in]
-        assert claims[0] == claims[3]
-        for claim_id in claims:
-            site.promised(claim_id)
-        site.promised_itf(veteran)
-        site.promised(filing.form.accepted["attributes"]["submissionId"])
-        site.promised(traveler.account, lambda: travel.accepted["id"])
-        if lasts:
-            turned_off(site)
-        site.until_kept()
-        delivery = "undeliverable" if name == "contradict" else "delivered"
-        told = [site.promises[key]() for key in (*claims, veteran.account, traveler.account)]
-        eventually(lambda: site.deliveries(told) == {delivery}, PATIENCE_SECONDS)
+        yield
     finally:
         turned_off(site)
-    assert [len(site.control.call("GET", "btsss", "claims", params={"icn": each.icn})) for each in people] == [1] * 3
-    assert [len(site.mail(each)) for each in people] == [1] * 3
-    assert site.running.value("SELECT state FROM travel_claims WHERE id::text = %s", claims[2]) == "duplicate"
-    assert filing.form.poll(PATIENCE_SECONDS) == "success"
+
+
+@contextmanager
+def all_on_their_way(filing: Filing) -> Iterator[None]:
+    """No text and no e-mail arrives meanwhile, and VANotify calls nobody back: what was called back about is not looked
+    for. Afterwards they have arrived, but for the text of `late`."""
+    control, late = filing.site.control, filing.people["late"]
+    known = control.turn("va_notify")
+    arrived = {each["id"] for each in notifications(filing.site) if each["status"] == "delivered"}
+    control.turn("va_notify", callback_url=None, delays=[*known["delays"][:2], 3600])
+    try:
+        yield
+    finally:
+        control.turn("va_notify", callback_url=known["callback_url"], delays=known["delays"])
+        for each in notifications(filing.site):
+            if each["id"] not in arrived and each["status"] in ("sent", "delivered"):
+                status = "technical-failure" if each["to"] == late.phone else "delivered"
+                control.call("POST", "va_notify", "callbacks", json={"id": each["id"], "status": status})
+
+
+def notifications(site: FrontEnd) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = site.control.call("GET", "va_notify", "notifications")
+    return found
+
+
+def until_only_late_is_left(filing: Filing) -> None:
+    """Wait until the others' texts have arrived, and the first answers that lead to look-ups were struck."""
+    site, people = filing.site, filing.people
+    eventually(lambda: all(site.mail(people[name]) for name in TEXTED), PATIENCE_SECONDS)
+    until_met(site, [(upstream, answer) for (upstream, _), answer in LOST.items()])
+
+
+def promise(filing: Filing) -> None:
+    site, people = filing.site, filing.people
+    for claim_id in filing.claim_ids.values():
+        site.promised(claim_id)
+    for form in (filing.form, filing.second_form):
+        site.promised(form.accepted["attributes"]["submissionId"])
+    site.promised_itf(people["veteran"])
+    site.promised(people["traveler"].account, lambda: filing.travel.accepted["id"])
+
+
+def silent_for_days(site: FrontEnd, claim_id: str) -> bool:
+    """Make it four days since the text of this claim was sent, so that VANotify is asked what became of it."""
+    aged = "UPDATE notifications SET created_at = created_at - interval '4 days', sent_at = sent_at - interval '4 days'"
+    query = f"{aged} WHERE subject_id = %s AND state = 'sent' AND asked_at IS NULL RETURNING id"
+    ended = "SELECT id FROM notifications WHERE subject_id = %s AND state = 'undeliverable'"
+    return bool(site.running.rows(query, claim_id) or site.running.rows(ended, claim_id))
+
+
+@pytest.mark.parametrize("name", [*TROUBLES, *CALLBACKS])
+def test_pages_that_file_are_promised_and_kept_it_under(site: FrontEnd, name: str) -> None:
+    trouble, filing = TROUBLES.get(name), ready_to_file(site)
+    strikes = strikes_of(trouble)
+    without_tokens(site)
+    with troubled(site, name):
+        assert filing.file() == FILED
+        assert_no_rosier(filing)
+        if trouble and not trouble.lasts:
+            until_only_late_is_left(filing)
+            with all_on_their_way(filing):
+                for (upstream, _), answer in LOST.items():
+                    site.control.set(upstream, "drop", operation=answer, times=1)
+                assert filing.file_late() == FILED_LATE
+                until_met(site, LOST)
+                eventually(lambda: site.deliveries([filing.claim_ids["late"]]) == {"sent"}, PATIENCE_SECONDS)
+        else:
+            assert filing.file_late() == FILED_LATE
+        assert filing.claim_ids["first"] == filing.claim_ids["again"]
+        promise(filing)
+        if trouble and trouble.lasts:
+            filing.look()
+            turned_off(site)
+        eventually(lambda: silent_for_days(site, filing.claim_ids["late"]), PATIENCE_SECONDS)
+        site.until_kept(filing.look)
+        if trouble and not trouble.lasts:
+            until_met(site, strikes)
+    assert filing.seen <= HONEST
+    assert_delivered(filing, "undeliverable" if name == "contradict" else "delivered")
+    for form in (filing.form, filing.second_form):
+        assert (form.poll(PATIENCE_SECONDS), form.save()) == ("success", "saved")
+    assert_once_upstream(filing)
     assert filing.itf.load() == "itf-found"
-    assert travel.open_appointment(appointment_id) == "already filed"
+    assert filing.travel.open_appointment(filing.travel.appointment["id"]) == "already filed"
+    assert_end_known(filing)
+
+
+def assert_delivered(filing: Filing, ended: str) -> None:
+    site, claims, people = filing.site, filing.claim_ids, filing.people
+    told = [claims[name] for name in claims if name != "late"]
+    told += [site.promises[people[name].account]() for name in ("veteran", "traveler")]
+    eventually(lambda: site.deliveries(told) == {ended}, PATIENCE_SECONDS)
+    eventually(lambda: site.deliveries([claims["late"]]) == {"undeliverable"}, PATIENCE_SECONDS)
+    assert {name: len(site.mail(people[name])) for name in TEXTED} == dict.fromkeys(TEXTED, 1)
+
+
+def assert_once_upstream(filing: Filing) -> None:
+    """Nothing is there twice. A document may be, where an answer was lost and Lighthouse cannot say (contract: benefits
+    4.1), and then its row says so."""
+    site, people = filing.site, filing.people
+
+    def books(upstream: str, path: str, *names: str) -> list[int]:
+        found = (site.control.call("GET", upstream, path, params={"icn": people[name].icn}) for name in names)
+        return [len(each) for each in found]
+
+    assert books("btsss", "claims", "first", "kiosk", "travel-only", "late") == [1] * 4
+    assert books("travel_pay", "claims", "traveler") == [1]
+    assert books("lighthouse", "itfs", "veteran", "elsewhere") == [1, 1]
+    assert books("form526", "submissions", "veteran", "second") == [1, 1]
+    references = Counter(each["reference"] for each in notifications(site))
+    assert [reference for reference, times in references.items() if times > 1] == []
+    query = "SELECT bool_or(possibly_twice) FROM form526_document_submissions WHERE submission_id::text = %s"
+    for form in (filing.form, filing.second_form):
+        uploads = site.control.call("GET", "documents", "uploads", params={"claim_id": str(form.claim_id)})
+        twice = [name for name, times in Counter(each["file_name"] for each in uploads).items() if times > 1]
+        assert not twice or site.running.value(query, form.accepted["attributes"]["submissionId"]), twice
+
+
+# -- dates ---------------------------------------------------------------------------
+
+
+def true_end(filing: Filing) -> datetime:
+    [there] = filing.site.control.call("GET", "lighthouse", "itfs", params={"icn": filing.people["elsewhere"].icn})
+    return datetime.fromisoformat(there["expires_at"])
+
+
+def assert_no_rosier(filing: Filing) -> None:
+    """The page shows no later end than that of the ITF that somebody else filed, known or not."""
+    assert dates.instant(filing.elsewhere.expires or "") <= true_end(filing)
+
+
+def assert_end_known(filing: Filing) -> None:
+    assert filing.elsewhere.load() == "already have one"
+    assert abs(dates.instant(filing.elsewhere.expires or "") - true_end(filing)) < timedelta(seconds=1)
 
 
 def test_nobody_is_unaccounted_for_at_the_end(site: FrontEnd) -> None:

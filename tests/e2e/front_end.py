@@ -31,6 +31,9 @@ PATIENCE_SECONDS = 300
 HERE = {
     "FRONTEND_ORIGINS": ORIGIN,
     "HAND_OUT_CSRF_TOKENS": "no",
+    "ITF_FIRST_LOOK_SECONDS": "2",
+    # Its keys are the Sign-in Service's, read when a web process starts.
+    "SIS_PUBLIC_KEYS": "",
     "DOCUMENT_POLL_MINUTES": "0.01",
     # An upload without an answer is sent again only when it can no longer arrive: after the sum of these two limits.
     "DOCUMENT_STATUS_SECONDS": "4",
@@ -101,10 +104,16 @@ class FrontEnd:
         settled, held = self.witnesses.settled(), {row["subject_id"] for row in self.witnesses.rows(HELD)}
         return [key for key, subject in self.promises.items() if key not in settled and subject() not in held]
 
-    def until_kept(self) -> None:
-        """Wait until no work is left and every promise is kept; what is missing is named."""
+    def until_kept(self, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Wait until no work is left and every promise is kept; what is missing is named. `meanwhile` is called again
+        and again."""
+
+        def is_kept() -> bool:
+            meanwhile()
+            return not self.running.outstanding() and not self.broken_promises()
+
         try:
-            eventually(lambda: not self.running.outstanding() and not self.broken_promises(), PATIENCE_SECONDS)
+            eventually(is_kept, PATIENCE_SECONDS)
         except AssertionError:
             left = self.running.rows("SELECT job, state, unresolved_why FROM outbox_messages WHERE state <> 'parked'")
             raise AssertionError(f"left: {left}; not kept: {self.broken_promises()}") from None
