@@ -268,6 +268,7 @@ def show_check_in(uuid: str) -> Response:
         if isinstance(error, Rejected):
             raise Problem(404, detail="This link has expired.") from error
         if error.code == PERSON_TOKEN_REFUSED:
+            service.end_session(check_in)
             return answer(permissions("read.none", uuid))
         if isinstance(error, Unauthorized):
             # Our own key was refused, which takes nobody's session away.

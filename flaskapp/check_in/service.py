@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from sqlalchemy import delete
+
 from flaskapp.check_in.appointments import Served, first_text, joined, served
 from flaskapp.check_in.models import CheckInSession
 from flaskapp.check_in.tries import end_try, take_try
@@ -139,6 +141,12 @@ def load_check_in(lorota: LorotaClient, check_in: CheckIn) -> dict[str, Any]:
         if identity is not None:
             row.identity = vars(identity)
     return data
+
+
+def end_session(check_in: CheckIn) -> None:
+    """LoROTA knows it no more, so whoever comes with its cookie has to say again who they are."""
+    with transaction() as session:
+        session.execute(delete(CheckInSession).filter_by(token_digest=check_in.token_digest))
 
 
 def written(appointments: list[Served] | None) -> list[dict[str, Any]] | None:

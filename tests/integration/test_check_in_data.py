@@ -94,10 +94,16 @@ def test_data_that_cannot_be_read_is_a_502(product: Product) -> None:
         assert (response.status_code, response.get_json()["errors"][0]["status"]) == (502, "502"), fault
 
 
-def test_a_token_that_lorota_no_longer_knows_gets_read_none(product: Product) -> None:
-    client = product.sign_in()
+def test_a_token_that_lorota_no_longer_knows_ends_the_session_and_the_page_asks_again_who_it_is(
+    product: Product,
+) -> None:
+    client, session = product.sign_in(), f"/check_in/v2/sessions/{ADA.uuid}"
     product.fakes.fakes.lorota.tokens.reset()
+    other = product.sign_in()
+    assert client.get(session).get_json()["permissions"] == "read.full"
     assert client.get(f"{CHECK_INS}/{ADA.uuid}").get_json() == NOBODY
+    assert (client.get(session).get_json(), check_in(client).get_json()) == (NOBODY, NOBODY)
+    assert other.get(f"{CHECK_INS}/{ADA.uuid}").get_json()["id"] == ADA.uuid
 
 
 @pytest.mark.parametrize("status", [401, 403])
