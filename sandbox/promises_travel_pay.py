@@ -34,10 +34,10 @@ DISCREPANCIES = "SELECT account_id::text AS account_id, field FROM contact_discr
 NOT_FILED = "not filed"
 STATE_OF = {SUBMITTED: "submitted", DUPLICATE: "duplicate", UNFINISHED: "failed"}
 CREATIONS_OF = {SUBMITTED: 1, DUPLICATE: 0, UNFINISHED: 1}
-EXPENSES_OF = {SUBMITTED: 1, DUPLICATE: 1, UNFINISHED: 0}
+EXPENSES_OF = {SUBMITTED: 1, DUPLICATE: 1, UNFINISHED: 1}
 CASES_OF = {UNFINISHED: ["half_filed"]}
 # What a 201 may say, by the ending in Travel Pay's book.
-WORDS_OF = {SUBMITTED: "Claim submitted", UNFINISHED: "Incomplete"}
+WORDS_OF = {SUBMITTED: "Claim submitted", UNFINISHED: "Saved"}
 OPEN = ("Incomplete", "Saved")
 # The fields that differ for the cast member with two different addresses and phone numbers.
 DIFFERING = ["address", "phone"]

@@ -61,13 +61,15 @@ def test_a_form_that_breaks_the_rules_is_rejected(clients: Clients, control: Con
     assert clients.form526.find(reference) is None
 
 
-def test_an_unknown_veteran_and_a_malformed_reference_are_rejected(clients: Clients, reference: str) -> None:
+def test_an_unknown_veteran_is_rejected_and_a_malformed_reference_is_our_fault(
+    clients: Clients, reference: str
+) -> None:
     with pytest.raises(Rejected) as caught:
         submit(clients, reference, "1000000000V000000")
     assert caught.value.http_status == 422
-    with pytest.raises(Rejected) as caught:
+    with pytest.raises(Unavailable) as raised:
         submit(clients, "no-uuid")
-    assert caught.value.http_status == 400
+    assert raised.value.http_status == 400
 
 
 @pytest.mark.parametrize("strike", QUICK_STRIKES, ids=str)

@@ -81,7 +81,6 @@ def test_expired_and_used_ones_look_like_none_and_a_new_one_is_created(clients: 
     ("icn", "itf_type", "ssn", "code"),
     [
         (ICN_OF["unknown"], "compensation", "", "404"),
-        (ADA, "burial", "", "400"),
         (ADA, "compensation", "12", "422"),
         (ADA, "survivor", "", "422"),
     ],
@@ -92,9 +91,11 @@ def test_what_the_api_refuses_is_rejected(clients: Clients, icn: str, itf_type: 
     assert caught.value.code == code and icn not in caught.value.detail
 
 
-def test_an_unknown_type_is_rejected_and_does_not_count_as_no_itf(clients: Clients) -> None:
-    with pytest.raises(Rejected):
-        read(clients, itf_type="burial")
+def test_an_unknown_type_is_our_fault_and_does_not_count_as_no_itf(clients: Clients) -> None:
+    for call in (create, read):
+        with pytest.raises(Unavailable) as caught:
+            call(clients, itf_type="burial")
+        assert caught.value.http_status == 400
 
 
 @pytest.mark.parametrize("status", ["expired", "incomplete", "canceled"])
@@ -117,9 +118,9 @@ def test_a_404_of_the_gateway_never_looks_like_no_itf(upstreams: Upstreams, cont
 @pytest.mark.parametrize(
     ("family", "status", "written", "looked_up"),
     [
-        ("api", 413, Rejected, Rejected),
+        # Only Kong's shape says in words of the contract that a request is too large.
         ("kong", 413, Rejected, Rejected),
-        # The gateway's shape for a refused token; a 413 in it is nobody's that we know.
+        ("api", 413, Unavailable, Unavailable),
         ("gateway", 413, Unavailable, Unavailable),
         *((family, status, Unanswered, Unavailable) for family in ("api", "kong", "gateway") for status in (500, 503)),
     ],

@@ -103,7 +103,7 @@ def test_each_repeated_step_says_so_except_the_mileage(clients: Clients) -> None
     submit(clients, claim_id)
     with pytest.raises(Duplicate):
         submit(clients, claim_id)
-    with pytest.raises(Rejected):
+    with pytest.raises(Duplicate):
         add(clients, claim_id)
 
 

@@ -155,7 +155,7 @@ def test_a_fault_has_the_shape_that_errors_of_its_status_have(ada: Traveler, con
     if status == 400:
         assert refusal(answer)[0] == 400
     elif status == 404:
-        assert not_found(answer) == "Not Found"
+        assert not_found(answer) == "Claim not found."
     elif status in (401, 429):
         assert set(answer.json()) == {"statusCode", "message"}
     else:

@@ -51,7 +51,7 @@ TRAVEL_PAY_ROWS = {
     "one minute, two people, 2 tabs each": "step done ×3",
     "a claim filed on paper before": "duplicate (400)",
     "VA Profile and BTSSS differ": "step done ×3",
-    "Travel Pay refuses the mileage": "held by vera.castellan",
+    "Travel Pay refuses the submit": "held by vera.castellan",
     "the submit takes 3 s": "submitted (202)",
     "Travel Pay begins it, its reply is lost": "no reply → found → step done ×2",
     "Travel Pay away": "submitted (202)",

@@ -74,4 +74,4 @@ def test_a_document_on_which_lighthouse_fails_is_soon_polled_alone(
     assert sorted(statuses(product)) == [DONE] * 5 + [PENDING]
     assert product.value("SELECT opened_at IS NULL FROM outbox_breakers WHERE upstream = 'lighthouse_documents'")
     assert [len(ids) for ids in questions(product) if bad in ids][0] == 6
-    assert questions(product)[-1] == [bad] and product.cases() == []
+    assert [bad] in questions(product) and product.cases() == []

@@ -63,7 +63,7 @@ def file_everything(product: Product, probe: Veteran, monkeypatch: pytest.Monkey
 
 
 def refuse_while_quoting_the_file(product: Product, probe: Veteran) -> None:
-    """Refuse as Java's validation does: `rejected value [...]`."""
+    """Refuse as Java's validation does, `rejected value [...]`, and then for good."""
     reconfigure(product, bdd_instructions="qualified")
     person, before = filer(product, probe), len(documents(product))
     person.file(person.attach(FILE_NAME, BYTES), note="another")
@@ -72,8 +72,13 @@ def refuse_while_quoting_the_file(product: Product, probe: Veteran) -> None:
     detail = f"Field error in object 'data' on field 'fileName': rejected value [{FILE_NAME}]"
     with serving(whole(400, {"errors": [{"detail": detail, "status": 400}]})) as server:
         reconfigure(product, lighthouse_base_url=server.url)
+        refused = "SELECT count(*) > 0 FROM outbox_attempts WHERE error_class = 'Unexplained'"
+        product.work(until=lambda: bool(product.value(refused)))
+    with serving(whole(413, {"message": f"Request size limit exceeded by {FILE_NAME}"})) as server:
+        reconfigure(product, lighthouse_base_url=server.url)
         product.work()
-        reconfigure(product, lighthouse_base_url=url)
+    reconfigure(product, lighthouse_base_url=url)
+    product.work()
 
 
 def test_a_form_its_files_and_their_names_are_stored_only_encrypted(

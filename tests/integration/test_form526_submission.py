@@ -163,7 +163,8 @@ def test_a_form_lost_on_the_way_is_sent_again_only_after_two_look_ups(product: P
 
 
 def test_a_duplicate_that_no_look_up_finds_is_never_sent_again(product: Product) -> None:
-    product.control.set("form526", "status", status=409, times=1, operation=SUBMITS)
+    body = json.dumps({"errors": [{"title": "Duplicate", "code": "DUPLICATE", "status": "409"}]})
+    product.control.set("form526", "answer", status=409, body=body, times=1, operation=SUBMITS)
     person = filer(product)
     filed = person.file()
     product.work(until=tried(product, 4))

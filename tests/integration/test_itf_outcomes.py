@@ -98,7 +98,7 @@ def endings(product: Product, person: Signed) -> list[tuple[str, str]]:
 def test_a_refused_creation_is_tried_again_and_the_itf_stays_unchanged_meanwhile(
     product: Product, monkeypatch: Any
 ) -> None:
-    """This holds for every refusal; the person whom upstream does not know at first is known later."""
+    """This holds for every refusal, known or not; the person whom upstream does not know at first is known later."""
     words = f"No {ADA.icn} here, call 303-555-0123"
     monkeypatch.setattr(product.fakes.fakes.lighthouse, "error_body", lambda *_: {"errors": [{"detail": words}]})
     refused = dict(zip((400, 403, 422), people(product, 3), strict=True))
@@ -113,7 +113,7 @@ def test_a_refused_creation_is_tried_again_and_the_itf_stays_unchanged_meanwhile
     assert itfs(product) == before
     kept = "No [icn] here, call [phone]"
     for status, person in refused.items():
-        error = "Unauthorized" if status == 403 else "Rejected"
+        error = "Unauthorized" if status == 403 else "Unavailable"
         assert set(tries(product, person)) == {("write", "error", status, error, kept)}
     assert set(tries(product, unknown)) == {("write", "error", 404, "Rejected", "Veteran ID not found")}
     assert (product.cases(), product.control.phone()) == ([], [])

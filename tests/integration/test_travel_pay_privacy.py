@@ -59,10 +59,10 @@ def fail_while_quoting(product: Product, probe: Veteran, quoting: str, monkeypat
 
 
 def be_refused_while_quoting(product: Product, probe: Veteran, quoting: str) -> None:
-    """Refused once by Travel Pay, for a claim that is begun, and once by STS, for a person who needs a token."""
+    """Refused once by Travel Pay, for an appointment that is found, and once by STS, for a person who needs a token."""
     config = product.app.extensions["config"]
-    come_to(product, "expense", file(product, probe, FOURTH, **FORM))
-    refusal = {"success": False, "statusCode": 400, "message": f"Invalid appointment: {quoting}", "data": None}
+    come_to(product, "claim", file(product, probe, FOURTH, **FORM))
+    refusal = {"success": False, "statusCode": 400, "message": f"Invalid appointment id: {quoting}", "data": None}
     with serving(whole(400, refusal)) as server:
         reconfigure(product, travel_pay_base_url=server.url)
         product.work()

@@ -104,4 +104,6 @@ def test_thirty_months_leave_nothing_false_and_nothing_that_only_grows(product: 
     assert product.value("SELECT count(*) FROM cases WHERE kind IN ('unaccounted', 'contradiction')") == 0
     # A counter is a row for each kind of what it counts, so their number has a limit that time does not move.
     kinds = [counted.pop("outbox_counts") for counted in seen.values()]
-    assert seen[COUNTED[0]] == seen[COUNTED[1]] and max(kinds) < MOST_KINDS
+    before, after = (seen[number] for number in COUNTED)
+    # Not always as many: an ITF that a form has used is compared while it lasts, and only one of the people has one.
+    assert {table: rows for table, rows in after.items() if rows > before[table]} == {} and max(kinds) < MOST_KINDS

@@ -47,7 +47,7 @@ def evidence(**changes: Any) -> TravelPayEvidence:
 
 
 HELD = [{"kind": "half_filed", "owner": "vera"}]
-HALF = filed(claimStatus="Incomplete", expenses=[])
+HALF = filed(claimStatus="Saved")
 UNDONE: dict[str, Any] = {"rows": [row(state="failed")], "book": [HALF], "received": [mail("unfinished")]}
 THERE: dict[str, Any] = {
     "rows": [row(state="duplicate", claim_id=None)],
@@ -55,7 +55,7 @@ THERE: dict[str, Any] = {
     "creations": [],
     "received": [mail("duplicate")],
 }
-INCOMPLETE = replace(CREATED, words="Incomplete")
+SAVED = replace(CREATED, words="Saved")
 DIFFER = [
     {"field": "address", "vaProfile": "1*** S***, IL 627**", "btsss": "1*** O***, IL 616**"},
     {"field": "phone", "vaProfile": "***-***-0101", "btsss": "***-***-0931"},
@@ -69,7 +69,7 @@ DIFFER = [
         ({}, evidence(creations=[{"worked": False}, {"worked": True}])),
         ({"shown": DIFFER}, evidence(discrepancies=["phone", "address"])),
         ({"planned": DUPLICATE, "answers": [ACCEPTED, THERE_ALREADY]}, evidence(**THERE)),
-        ({"planned": UNFINISHED, "answers": [INCOMPLETE]}, evidence(**UNDONE, cases=HELD)),
+        ({"planned": UNFINISHED, "answers": [SAVED]}, evidence(**UNDONE, cases=HELD)),
     ],
 )
 def test_a_promise_is_kept_when_book_answers_inbox_and_cases_agree(

@@ -37,6 +37,7 @@ def look(
         claim_status=status,
         expenses=expenses,
         appointment=SimpleNamespace(id=of),
+        appointment_date=None,
     )
     found = SimpleNamespace(id="appointment", associated_claim_id="claim", associated_claim_number="TC1")
     upstreams: Any = SimpleNamespace(
