@@ -13,7 +13,7 @@ from flaskapp.db import DbSession
 from flaskapp.intent_to_file import service, upkeep
 from flaskapp.intent_to_file.service import Confirmation, ITFWork
 from flaskapp.intent_to_file.states import PENDING
-from flaskapp.upstreams.errors import NO_ICN, Rejected, Unanswered, UpstreamError
+from flaskapp.upstreams.errors import NO_ICN, Rejected, Unanswered, Unavailable, UpstreamError
 from flaskapp.upstreams.lighthouse.claims import UpstreamITF
 from jobs.engine.retry import ITF_CREATE, ITF_REFRESH
 from jobs.engine.runner import Job
@@ -54,13 +54,24 @@ def create(call: Call, work: ITFWork) -> Confirmation:
     client = call.upstreams.lighthouse_claims
     there = client.active_itf(work.icn, work.type)
     if there is not None:
-        return Confirmation(there, "found")
+        return Confirmation(unused(work, there), "found")
     made = client.create_itf(work.icn, work.type, call.before_write)
     if made.status == "duplicate":
-        return Confirmation(counting(call, work, made), "found")
+        return Confirmation(unused(work, counting(call, work, made)), "found")
     if made.expires_at <= clock.now():
         raise Unanswered("lighthouse_claims", "the one it says it created has expired")
     return Confirmation(made, "created")
+
+
+def unused(work: ITFWork, there: UpstreamITF) -> UpstreamITF:
+    """Raises Unavailable for the one that a form has used: as long as upstream shows it, no new one can be created."""
+    if is_used(work, there):
+        raise Unavailable("lighthouse_claims", "still shows the one that a form has used", http_status=200)
+    return there
+
+
+def is_used(work: ITFWork, there: UpstreamITF) -> bool:
+    return work.used_up_to is not None and there.created_at <= work.used_up_to
 
 
 def counting(call: Call, work: ITFWork, duplicate: UpstreamITF) -> UpstreamITF:
@@ -80,7 +91,7 @@ def look_up_itf(call: Call, work: ITFWork, earlier: EarlierWrites) -> Finding:
     if work.icn is None:
         return NotFound()
     there = call.upstreams.lighthouse_claims.active_itf(work.icn, work.type)
-    return Found(Confirmation(there, "found")) if there is not None else NotFound()
+    return NotFound() if there is None or is_used(work, there) else Found(Confirmation(there, "found"))
 
 
 def ids(confirmation: Confirmation) -> dict[str, str]:

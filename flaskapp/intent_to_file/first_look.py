@@ -37,6 +37,7 @@ from flaskapp.intent_to_file.service import (
     find_valid,
     record_confirmed,
     store_confirmed,
+    when_used,
 )
 from flaskapp.intent_to_file.states import BACKGROUND, CONFIRMED, DONE, DROPPED, FIRST_LOOK, PENDING
 from flaskapp.intent_to_file.upkeep import record_read
@@ -186,9 +187,14 @@ def record_look(session: DbSession, look_id: str, seen: UpstreamITF | None) -> N
     itf = find_valid(session, look.account_id, look.type)
     if itf is not None and itf.used_at is not None:
         record_read(session, str(itf.id), seen, ACTOR)
-    elif seen is not None:
+    elif seen is not None and not is_for_another(session, itf, seen):
         keep_found(session, look, seen)
     finish(session, look, seen is not None)
+
+
+def is_for_another(session: DbSession, itf: IntentToFile | None, seen: UpstreamITF) -> bool:
+    """Whether a request is under way, and this is the one that a form has used: it does not answer the request."""
+    return itf is not None and when_used(session, itf.account_id, itf.type, seen) is not None
 
 
 def keep_found(session: DbSession, look: FirstLook, seen: UpstreamITF) -> None:

@@ -32,6 +32,7 @@ from flaskapp.intent_to_file.states import (
     USED,
     WORDS,
 )
+from flaskapp.intent_to_file.upkeep import let_used_go
 from flaskapp.upstreams.lighthouse.claims import UpstreamITF
 from flaskapp.upstreams.transport.http import within
 from flaskapp.web.errors import Problem
@@ -166,8 +167,11 @@ def list_all_types() -> Response:
 
 
 def known_items(account_id: uuid.UUID, itf_type: str) -> list[Item]:
-    kept = valid_items(account_id, itf_type)
-    if kept or answered_here(account_id, itf_type):
+    with transaction() as session:
+        itf = service.find_valid(session, account_id, itf_type)
+        kept = [item(session, itf)] if itf is not None else []
+        is_doubted = itf is not None and itf.doubted_at is not None
+    if answered_here(account_id, itf_type) or (kept and not is_doubted):
         return kept
     found = synchronous.read_itf(account_id, itf_type)
     return [upstream_item(found)] if found is not None else []
@@ -227,12 +231,13 @@ def request_itf(itf_type: str) -> Response:
     db.session.remove()
     # One without an ICN may have one by now; one that a form has used may be shown no more.
     look_first(account_id, itf_type, owed=stands.failed)
-    with transaction() as session:
-        itf = session.get_one(IntentToFile, stands.itf_id)
-        if itf.state == USED or (stands.failed and icn_of(session, account_id) is not None):
-            itf = service.request_itf(session, account_id, itf_type)
-        state = FAILED if itf.state == PENDING and is_nobody(session, account_id) else itf.state
-        described = item(session, itf)
+    try:
+        with transaction() as session:
+            itf = request_again(session, stands)
+            state = FAILED if itf.state == PENDING and is_nobody(session, account_id) else itf.state
+            described = item(session, itf)
+    except Contended:
+        raise Problem(503, headers={"Retry-After": "1"}) from None
     if state == FAILED:
         raise unknown_person(NOTED)
     return answer(shaped(described), 202 if state == PENDING else 200)
@@ -243,6 +248,16 @@ def accept_itf(session: DbSession, account_id: uuid.UUID, itf_type: str, key: st
     remember(session, str(account_id), key, {"path": "intent_to_file", "type": itf_type})
     itf = service.request_itf(session, account_id, itf_type)
     return Stands(itf.id, itf.state == FAILED)
+
+
+def request_again(session: DbSession, stands: Stands) -> IntentToFile:
+    """The one that stands, or a new one where it does not stand any more."""
+    itf = session.get_one(IntentToFile, stands.itf_id)
+    if itf.used_at is not None and not service.is_end_known(session, itf):
+        let_used_go(session, str(itf.id))
+    if itf.state == USED or (stands.failed and icn_of(session, itf.account_id) is not None):
+        return service.request_itf(session, itf.account_id, itf.type)
+    return itf
 
 
 def checked(itf_type: str) -> str:

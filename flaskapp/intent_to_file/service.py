@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flask import url_for
-from sqlalchemy import or_, select, text, update
+from sqlalchemy import func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from flaskapp import subjects
@@ -270,6 +270,8 @@ class ITFWork:
     type: str
     account_id: uuid.UUID
     icn: str | None
+    # Upstream's date of the newest one that a form has used: what is not newer is no answer to this request.
+    used_up_to: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -282,7 +284,9 @@ class Confirmation:
 
 def load_itf(session: DbSession, itf_id: str) -> ITFWork:
     row = session.get_one(IntentToFile, uuid.UUID(itf_id))
-    return ITFWork(row.id, row.state, row.type, row.account_id, icn_of(session, row.account_id))
+    used = select(func.max(IntentToFile.upstream_created_at)).filter_by(account_id=row.account_id, type=row.type)
+    used_up_to = session.execute(used.filter_by(state=USED)).scalar_one()
+    return ITFWork(row.id, row.state, row.type, row.account_id, icn_of(session, row.account_id), used_up_to)
 
 
 def record_identified(session: DbSession, itf_id: str, identity: Identity) -> None:
@@ -305,7 +309,6 @@ def record_confirmed(session: DbSession, itf_id: str, confirmation: Confirmation
     adopt_upstream(itf, confirmation.upstream)
     now = database_now(session)
     itf.how, itf.unconfirmed, itf.last_synced_at = confirmation.how, False, now
-    itf.used_at = when_used(session, itf.account_id, itf.type, confirmation.upstream)
     late = is_dated_late(itf)
     notification = "confirmed_late" if late else "confirmed"
     subjects.end(session, ITF, itf, CONFIRMED, notification, actor, how=confirmation.how)
@@ -415,8 +418,12 @@ def words_of(session: DbSession, itf: IntentToFile) -> dict[str, str]:
 def is_end_known(session: DbSession, itf: IntentToFile) -> bool:
     """Whether upstream was looked at: what it holds is adopted then, and if it held nothing, our own date is the end.
 
-    A look shortly before the request counts: it was in the same visit.
+    A look shortly before the request counts: it was in the same visit. One that a form has used may be gone, so it has
+    to be seen in this visit.
     """
+    if itf.used_at is not None:
+        lately = max(itf.used_at, database_now(session) - SAME_VISIT)
+        return itf.last_synced_at is not None and itf.last_synced_at >= lately
     if itf.upstream_created_at is not None:
         return True
     look = select(FirstLook.id).filter_by(account_id=itf.account_id, type=itf.type, state=DONE)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import uuid
 
+from flaskapp import clock
 from flaskapp.accounts.caller import find_person, identity_of_caller, problem_of_upstream
-from flaskapp.current import database_now, settings, upstreams
+from flaskapp.current import settings, upstreams
 from flaskapp.db import DbSession, transaction
 from flaskapp.intent_to_file.service import find_valid, store_confirmed
-from flaskapp.intent_to_file.states import CONFIRMED, SURVIVOR, SYNCHRONOUS
-from flaskapp.upstreams.errors import UpstreamError
+from flaskapp.intent_to_file.states import SURVIVOR, SYNCHRONOUS
+from flaskapp.intent_to_file.upkeep import record_read
+from flaskapp.upstreams.errors import Unanswered, UpstreamError
 from flaskapp.upstreams.lighthouse.claims import UpstreamITF
 from flaskapp.web.passthrough import waiting_for
 
@@ -27,8 +29,8 @@ def read_itf(account_id: uuid.UUID, itf_type: str) -> UpstreamITF | None:
             found = upstreams().lighthouse_claims.active_itf(icn, itf_type, settings().itf_sync_seconds)
         except UpstreamError as error:
             raise problem_of_upstream(error) from error
-    if found is not None:
-        keep(account_id, itf_type, found)
+    with transaction() as session:
+        store_answer(session, account_id, itf_type, found)
     return found
 
 
@@ -40,24 +42,22 @@ def create_itf(account_id: uuid.UUID, itf_type: str) -> UpstreamITF:
     with waiting_for(UPSTREAM):
         try:
             made = upstreams().lighthouse_claims.create_itf(icn, itf_type, lambda: None, ssn, seconds)
+            if made.expires_at <= clock.now():
+                raise Unanswered(UPSTREAM, "the one it says it holds has expired", http_status=200)
         except UpstreamError as error:
             raise problem_of_upstream(error) from error
-    keep(account_id, itf_type, made)
+    with transaction() as session:
+        store_answer(session, account_id, itf_type, made)
     return made
 
 
-def keep(account_id: uuid.UUID, itf_type: str, upstream: UpstreamITF) -> None:
-    with transaction() as session:
-        store_answer(session, account_id, itf_type, upstream)
+def store_answer(session: DbSession, account_id: uuid.UUID, itf_type: str, shown: UpstreamITF | None) -> None:
+    """Keep what upstream answered to a synchronous caller, also that it has none.
 
-
-def store_answer(session: DbSession, account_id: uuid.UUID, itf_type: str, upstream: UpstreamITF) -> None:
-    """Keep what upstream answered to a synchronous caller.
-
-    A pending ITF is left to its own job, and one that differs is left to the refresh.
+    A pending ITF is left to its own job.
     """
     itf = find_valid(session, account_id, itf_type)
-    if itf is None:
-        store_confirmed(session, account_id, itf_type, upstream, SYNCHRONOUS, "person")
-    elif itf.state == CONFIRMED and itf.upstream_id == upstream.id:
-        itf.last_synced_at = database_now(session)
+    if itf is not None:
+        record_read(session, str(itf.id), shown, "person")
+    elif shown is not None:
+        store_confirmed(session, account_id, itf_type, shown, SYNCHRONOUS, "person")

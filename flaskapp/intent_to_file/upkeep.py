@@ -144,6 +144,15 @@ def record_used(session: DbSession, itf: IntentToFile, seen: UpstreamITF | None,
         store_confirmed(session, itf.account_id, itf.type, seen, itf.path, actor)
 
 
+def let_used_go(session: DbSession, itf_id: str) -> None:
+    """The person requests one, and nobody could see whether upstream still shows the one that a form has used: what is
+    requested today must not be lost for it. The new one is created as soon as upstream shows this one no more."""
+    itf: IntentToFile = subjects.lock(session, ITF, itf_id)
+    if itf.state == CONFIRMED and itf.used_at is not None:
+        itf.finished_at, itf.refresh_due_at = NOW, None
+        subjects.move(session, ITF, itf, USED, "person", upstream_shows="unknown")
+
+
 def keep_seen(session: DbSession, itf: IntentToFile, seen: UpstreamITF, actor: str) -> None:
     """Keep what upstream shows. Another ITF, whose date can only be earlier, is noted in the history."""
     known = itf.upstream_id

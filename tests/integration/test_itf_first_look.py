@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import pytest
 from sqlalchemy.pool import QueuePool
 
+from flaskapp import clock
 from flaskapp.db import db
 from flaskapp.intent_to_file.states import UNCHECKED_WORDS, USED_WORDS, WORDS
 from flaskapp.web.passthrough import Bulkhead, bulkhead
@@ -212,7 +213,13 @@ def test_whoever_posts_first_has_the_used_one_looked_up_as_well(product: Product
     assert made["creationDate"][:19] == new["effective_date"].isoformat()[:19] and creates(product) == 2
 
 
-def test_one_that_was_not_seen_for_a_moment_is_the_used_one_again_when_it_is_found(product: Product) -> None:
+def has_tried(product: Product) -> bool:
+    tries = "SELECT count(*) >= 2 FROM outbox_attempts WHERE error_detail LIKE '%that a form has used%'"
+    return bool(product.value(tries))
+
+
+def test_one_that_was_not_seen_for_a_moment_is_no_answer_to_a_request_for_a_new_one(product: Product) -> None:
+    """Neither for the creation nor for a look. The new one is created when upstream shows the used one no more."""
     reconfigure(product, itf_first_look_seconds=PATIENT)
     use(product)
     person = sign_in(product)
@@ -220,11 +227,72 @@ def test_one_that_was_not_seen_for_a_moment_is_the_used_one_again_when_it_is_fou
     assert while_working(product, person.shown) == []
     change(product, ADA, status="active")
     person.ask()
+    product.work(until=lambda: has_tried(product))
+    pass_time(product, hours=2)
+    (waiting,) = while_working(product, sign_in(product).shown)
+    assert (waiting["recordState"], creates(product), len(mails(product, 1))) == ("pending", 1, 1)
+    change(product, ADA, status="used")
     product.work()
+    first, new = itfs(product)
+    assert (first["state"], new["state"], new["how"], new["used_at"]) == ("used", "confirmed", "created", None)
+    assert (creates(product), product.cases()) == (2, [])
+
+
+def test_one_that_was_not_seen_for_a_moment_is_the_used_one_again_where_nobody_requested_one(product: Product) -> None:
+    reconfigure(product, itf_first_look_seconds=PATIENT)
+    use(product)
+    change(product, ADA, status="used")
+    assert while_working(product, sign_in(product).shown) == []
+    change(product, ADA, status="active")
+    pass_time(product, hours=2)
+    (shown,) = while_working(product, sign_in(product).shown)
     first, again = itfs(product)
     assert (first["state"], again["state"], again["how"]) == ("used", "confirmed", "found")
     assert (again["used_at"], again["upstream_id"]) == (first["used_at"], first["upstream_id"])
-    assert (person.shown()[0]["recordMessage"], creates(product), product.cases()) == (USED_WORDS, 1, [])
+    assert (shown["recordMessage"], creates(product), product.cases()) == (USED_WORDS, 1, [])
+
+
+def test_a_look_that_sees_the_used_one_answers_no_request_that_came_meanwhile(product: Product) -> None:
+    use(product)
+    pass_time(product, hours=2)
+    product.control.set("lighthouse", "refuse")
+    assert sign_in(product).ask()["recordState"] == "pending"
+    product.control.clear("lighthouse")
+    product.work(until=lambda: looks(product)[0][0] == "done" and has_tried(product))
+    assert ([row["state"] for row in itfs(product)], creates(product), len(mails(product, 1))) == (
+        ["used", "pending"],
+        1,
+        1,
+    )
+    change(product, ADA, status="used")
+    product.work()
+    assert ([row["how"] for row in itfs(product)], creates(product), product.cases()) == (["created"] * 2, 2, [])
+
+
+@pytest.mark.parametrize("seconds", [0.2, 0.0])
+def test_a_request_is_on_record_today_while_nobody_can_see_whether_the_used_one_is_gone(
+    product: Product, seconds: float
+) -> None:
+    """The used one is shown to the end of this day, which is all that we can vouch for."""
+    reconfigure(product, itf_first_look_seconds=seconds)
+    use(product)
+    change(product, ADA, status="used")
+    pass_time(product, hours=2)
+    product.control.set("lighthouse", "refuse")
+    person = sign_in(product)
+    (shown,) = person.shown()
+    left = datetime.fromisoformat(shown["expirationDate"]) - clock.now()
+    assert shown["recordMessage"] == USED_WORDS and left < timedelta(days=1)
+    made = person.ask()
+    assert (made["recordState"], person.ask()["id"], person.shown()[0]["id"]) == ("pending", made["id"], made["id"])
+    used, new = itfs(product)
+    assert (used["state"], new["state"], product.cases()) == ("used", "pending", [])
+    product.control.clear("lighthouse")
+    product.work()
+    used, new = itfs(product)
+    assert (new["state"], new["how"], new["used_at"], creates(product)) == ("confirmed", "created", None, 2)
+    assert made["creationDate"][:19] == new["effective_date"].isoformat()[:19]
+    assert command(product, "audit").exit_code == 0
 
 
 def test_another_that_upstream_shows_instead_of_the_used_one_is_the_persons(product: Product) -> None:

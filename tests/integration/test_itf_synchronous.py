@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -11,8 +12,18 @@ import pytest
 
 from flaskapp.db import db
 from sandbox.upstreams.cast import DEFAULT_CAST, veteran_from
-from tests.integration.itf_refresh_steps import row_of
-from tests.integration.itf_steps import CREATES, WITH_ITF, WITHOUT_ICN, creates, itfs, on_file, reads, sign_in
+from tests.integration.itf_refresh_steps import change, row_of
+from tests.integration.itf_steps import (
+    CREATES,
+    WITH_ITF,
+    WITHOUT_ICN,
+    creates,
+    itfs,
+    on_file,
+    pass_time,
+    reads,
+    sign_in,
+)
 from tests.integration.steps import command, reconfigure
 from tests.product import ADA, Product, eventually
 
@@ -194,6 +205,28 @@ def connections_during(product: Product, upstream: str, request: Callable[[], An
         product.control.clear(upstream)
     assert response.result().status_code in (200, 404, 422)
     return held
+
+
+@pytest.mark.parametrize("status", ["active", "duplicate"])
+def test_one_that_has_expired_is_never_told_as_on_record(product: Product, status: str) -> None:
+    dates = {"creationDate": "2024-01-01T00:00:00Z", "expirationDate": "2025-01-01T00:00:00Z"}
+    body = {"data": {"id": "1", "type": "intent_to_file", "attributes": {"type": "pension", "status": status, **dates}}}
+    product.control.set("lighthouse", "answer", status=200, body=json.dumps(body), operation=CREATES)
+    assert (error(sign_in(product).post("pension")), itfs(product)) == ((502, "502"), [])
+
+
+def test_what_upstream_shows_no_more_is_not_listed_as_on_record(product: Product) -> None:
+    """An hour later that counts, and a human has it: upstream also answers so for a passing fault."""
+    person = sign_in(product)
+    attributes(person.post("pension"))
+    change(product, ADA, status="canceled")
+    assert error(person.get("/pension")) == (404, "404")
+    client = product.app.test_client()
+    assert client.get("/v0/intents_to_file", headers=person.headers).get_json() == {"data": []}
+    assert (itfs(product)[0]["state"], product.cases()) == ("confirmed", [])
+    pass_time(product, hours=2)
+    assert error(sign_in(product).get("/pension")) == (404, "404")
+    assert (itfs(product)[0]["state"], product.cases()) == ("broken", ["broken"])
 
 
 def test_no_database_connection_is_held_during_a_synchronous_call(product: Product) -> None:
