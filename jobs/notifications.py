@@ -15,7 +15,7 @@ from flaskapp.db import DbSession
 from flaskapp.notifications import service
 from flaskapp.notifications.service import OutgoingNotification
 from flaskapp.notifications.states import DELIVERED, PENDING, SENT, UNDELIVERABLE
-from flaskapp.upstreams.errors import Rejected
+from flaskapp.upstreams.errors import Rejected, Unavailable
 from flaskapp.upstreams.va_notify import Delivery
 from jobs.engine.retry import NOTIFICATION
 from jobs.engine.runner import Job
@@ -71,6 +71,11 @@ def address(config: Config, notification: OutgoingNotification) -> dict[str, str
     return {"icn": notification.recipient["icn"]}
 
 
+def not_set(detail: str, code: str) -> Unavailable:
+    """A setting of ours is missing: nobody's notification is given up for that, it waits until the setting is there."""
+    return Unavailable("va_notify", detail, code=code, from_upstream=False)
+
+
 def send(call: Call, notification: OutgoingNotification) -> str:
     """Post the text or e-mail to VANotify (contract: travel 6.2); returns its id. Raises the six upstream errors, and
     Obsolete for one that is no longer true."""
@@ -79,9 +84,7 @@ def send(call: Call, notification: OutgoingNotification) -> str:
     config = call.config
     template = config.vanotify_templates.get(f"{notification.sender}.{notification.kind}")
     if template is None:
-        raise Rejected(
-            "va_notify", "no template is configured for this notification", code="NO_TEMPLATE", from_upstream=False
-        )
+        raise not_set("no template is configured for this notification", "NO_TEMPLATE")
     shared: dict[str, Any] = {
         "reference": str(notification.id),
         "template_id": template,
@@ -94,7 +97,7 @@ def send(call: Call, notification: OutgoingNotification) -> str:
         return client.send_email(**shared).notification_id
     sms_sender = flows().sms_senders.get(notification.sender)
     if sms_sender is None:
-        raise Rejected("va_notify", "no SMS sender id for this sender", code="NO_SENDER", from_upstream=False)
+        raise not_set("no SMS sender id for this sender", "NO_SENDER")
     shared["sender_id"] = sms_sender(config)
     try:
         return client.send_sms(**shared).notification_id

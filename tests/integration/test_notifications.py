@@ -12,6 +12,7 @@ import pytest
 from flaskapp.db import transaction
 from flaskapp.notifications.service import record_given_up, supersede_notifications
 from flaskapp.requeue import requeue_message
+from sandbox.upstreams.cast import DEFAULT_CAST
 from sandbox.upstreams.scenarios import with_habit
 from tests.integration.steps import (
     RequestedClaim,
@@ -159,11 +160,19 @@ def test_a_text_whose_template_is_broken_at_va_notify_waits_until_it_is_mended(p
     assert (texts(product), notification(product)["state"], product.cases()) == (["cie.created"], "sent", [])
 
 
-def test_a_notification_without_a_template_opens_a_case_before_anything_is_sent(product: Product) -> None:
+def test_a_notification_without_a_template_waits_for_the_setting(product: Product) -> None:
+    """And says nothing about VANotify: whatever has its template goes out meanwhile."""
+    templates = product.app.extensions["config"].vanotify_templates
     reconfigure(product, vanotify_templates={})
-    file_claim(product)
+    for veteran in DEFAULT_CAST[:3]:
+        file_claim(product, veteran)
+    product.work(until=lambda: product.value("SELECT count(*) >= 6 FROM outbox_attempts WHERE upstream = 'va_notify'"))
+    states = product.rows("SELECT DISTINCT state FROM notifications")
+    assert ([tuple(row) for row in states], product.cases(), sends(product)) == ([("pending",)], [], [])
+    assert product.value("SELECT count(*) FROM outbox_breakers WHERE opened_at IS NOT NULL") == 0
+    reconfigure(product, vanotify_templates=templates)
     product.work()
-    assert (product.cases(), sends(product)) == (["notification_not_sent"], [])
+    assert (texts(product, 3), product.cases()) == (["cie.created"] * 3, [])
 
 
 def test_a_text_that_va_notify_never_accepts_opens_a_case_at_the_end(product: Product) -> None:
