@@ -297,7 +297,7 @@ def test_a_refusal_in_unknown_words_is_tried_again_and_in_the_end_unconfirmed(
     product: Product, last: int, error: str
 ) -> None:
     """They may have said that the document is there (contract: benefits 4.1), so nobody is told that it is not. Nor is
-    anybody when the last answer is another: every end here says plainly that this last write did not happen."""
+    anybody when the last answer is another: both say plainly that this last write did not happen."""
     product.control.set("documents", "status", status=400, operation=UPLOADS)
     person = accepted(product)
     product.work(until=tried(product, 2, "lighthouse_documents"))
@@ -316,6 +316,15 @@ def test_a_refusal_in_unknown_words_is_tried_again_and_in_the_end_unconfirmed(
     )
     assert "form526.document_unconfirmed" in mails(product, 2)
     assert (product.cases(), person.product.outstanding()) == (["may_exist_upstream"], 0)
+
+
+def test_a_first_refusal_in_unknown_words_that_comes_when_the_time_is_over_is_unconfirmed_too(product: Product) -> None:
+    accepted(product)
+    pass_time(product, hours=50)
+    product.control.set("documents", "status", status=400, operation=UPLOADS)
+    product.work()
+    assert (len(sent(product)), evidence(product)["failed_step"]) == (1, "NO_WORD")
+    assert product.cases() == ["may_exist_upstream"]
 
 
 def test_a_refused_token_is_replaced_and_the_same_bytes_are_sent(product: Product) -> None:
