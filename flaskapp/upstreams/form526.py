@@ -6,6 +6,7 @@ takes up to 40 s. A reference that is known already is answered as a duplicate, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -18,13 +19,15 @@ from flaskapp.upstreams.transport.refusals import Words, code_in, listed, refuse
 
 UPSTREAM = "form526"
 
-# What refuses a form for good (docs/assumptions.md). So does whatever names the part of the form that breaks a rule.
+# What refuses a form for good (docs/assumptions.md). So does a 422 whose errors all point below the form: what
+# else they point at is of our making.
 REFUSED: Words = {
     413: ("the form is too large",),
     422: ("no veteran has this icn", "the form does not pass the rules for claims"),
 }
 KNOWN = "DUPLICATE"
 UNKNOWN = ("no submission has the reference",)
+_PART = re.compile(r"/form526/[^/]")
 
 
 class Form526Client:
@@ -41,7 +44,7 @@ class Form526Client:
         body = {"reference": reference, "icn": icn, "form526": form}
         request = self._request("submit", "POST", "", body)
         before_write()
-        return _submitted(self._http.call(request))
+        return _submitted(self._http.call(request), reference)
 
     def find(self, reference: str) -> int | None:
         """The claim id of the submission under that reference; None only when the service itself says it has none.
@@ -63,7 +66,7 @@ class Form526Client:
         )
 
 
-def _submitted(answer: Answer) -> int:
+def _submitted(answer: Answer, reference: str) -> int:
     payload = answer.json()
     if answer.status != 201:
         known = answer.status == 409 and code_in(409, payload) == KNOWN
@@ -73,6 +76,8 @@ def _submitted(answer: Answer) -> int:
     claim_id = read_id(payload.get("claimId")) if isinstance(payload, dict) else None
     if claim_id is None:
         raise Unanswered(UPSTREAM, "the answer names no claim", http_status=answer.status)
+    if not _is_about(payload.get("reference", reference), reference):
+        raise Unanswered(UPSTREAM, "the answer is about another submission", http_status=answer.status)
     return claim_id
 
 
@@ -85,14 +90,21 @@ def _found(answer: Answer, reference: str) -> int | None:
         raise refused(UPSTREAM, answer, named, write=False, code=code)
     payload = payload if isinstance(payload, dict) else {}
     claim_id = read_id(payload.get("claimId"))
-    if claim_id is None or str(payload.get("reference")).lower() != reference.lower():
+    if claim_id is None or not _is_about(payload.get("reference"), reference):
         raise failure(Unavailable, UPSTREAM, answer, detail="the answer is not about this submission")
     return claim_id
 
 
+def _is_about(named: Any, reference: str) -> bool:
+    return isinstance(named, str) and named.lower() == reference.lower()
+
+
 def _names_a_part(payload: Any) -> bool:
-    """Whether each error says where in the form it is: `{"source": {"pointer": "…"}}`, as in all APIs of Lighthouse."""
-    if not speaks_of_the_request(payload):
-        return False
-    sources = [each.get("source") for each in payload["errors"] if isinstance(each, dict)]
-    return all(isinstance(source, dict) and source.get("pointer") for source in sources)
+    """Whether each error says where below the form it is: `{"source": {"pointer": "/form526/…"}}`."""
+    return speaks_of_the_request(payload) and all(_PART.match(_pointer(each)) for each in payload["errors"])
+
+
+def _pointer(error: Any) -> str:
+    source = error.get("source") if isinstance(error, dict) else None
+    pointer = source.get("pointer") if isinstance(source, dict) else None
+    return pointer if isinstance(pointer, str) else ""

@@ -28,10 +28,13 @@ UPSTREAM = "va_notify"
 # Only what is wrong with the recipient is final. A 400 about a template, a sender, a permission or a field that all
 # notifications have is about our settings (contract: travel 6.3), and heals. The send routes have no 404 of their own.
 _OF_AN_ADDRESS = ("InvalidEmailError", "InvalidPhoneError")
-_OF_A_FIELD = ("ValidationError", "BadRequestError")
-# A field that is refused begins its message. That it is missing, or one too many, would be our fault.
-_RECIPIENT = re.compile(r"(?:phone_number|email_address|recipient_identifier|id_value) (?!is a required property)")
-_ABROAD = "international mobile numbers"
+# Of a field, only these words; in others it may be our quota or a permission (a number abroad needs one). An identifier
+# is refused in none: what is wrong with it shows in the status of a text that was taken (contract: travel 6.2).
+_OF_A_FIELD = "ValidationError"
+_RECIPIENT = re.compile(
+    r"(?:phone_number (?:not a valid (?:number|international number|country prefix)|not enough digits|too many digits"
+    r"|must not contain letters or symbols)|email_address not a valid email address)\.?"
+)
 _TOO_LARGE = "request entity too large"
 
 # Both words are in use for an id that is not known (contract: travel 6.3).
@@ -125,6 +128,8 @@ class VANotifyClient:
         found = payload.get("notifications") if isinstance(payload, dict) else None
         if answer.status != 200 or not isinstance(found, list):
             raise failure(Unavailable, UPSTREAM, answer)
+        if not found and _leads_on(payload.get("links", {})):
+            raise failure(Unavailable, UPSTREAM, answer, detail="an empty page that leads on")
         deliveries = [_delivery(entry, answer) for entry in found]
         if any(delivery.reference != reference for delivery in deliveries):
             raise failure(Unavailable, UPSTREAM, answer, detail="the list was not filtered by our reference")
@@ -148,11 +153,11 @@ class VANotifyClient:
                 if listed.id not in seen:
                     seen.add(listed.id)
                     yield listed
-            if not page or not has_more:
+            if not has_more:
                 return
             if len(seen) == seen_before:
-                # It would come again for ever, and what is behind it never.
-                raise failure(Unavailable, UPSTREAM, answer, detail="the same page again")
+                # Either it would come again for ever, or nobody knows where it leads.
+                raise failure(Unavailable, UPSTREAM, answer, detail="a page with nothing new that leads on")
             params = {"older_than": page[-1].id}
 
     def get(self, notification_id: str, reference: str) -> Delivery | None:
@@ -246,9 +251,8 @@ def _sent(answer: Answer, reference: str) -> Sent:
 
 
 def _refuses_the_recipient(name: str | None, payload: Any) -> bool:
-    said = [text.lower() for text in messages(payload)]
-    of_the_recipient = any(_RECIPIENT.match(text) or _ABROAD in text for text in said)
-    return name in _OF_AN_ADDRESS or (name in _OF_A_FIELD and of_the_recipient)
+    of_the_recipient = any(_RECIPIENT.fullmatch(text.lower()) for text in messages(payload))
+    return name in _OF_AN_ADDRESS or (name == _OF_A_FIELD and of_the_recipient)
 
 
 def _error_class(payload: Any) -> str | None:
@@ -262,11 +266,16 @@ def _page(answer: Answer) -> tuple[list[Listed], bool]:
     payload = answer.json()
     try:
         if answer.status == 200:
-            return [_read_listed(entry) for entry in payload["notifications"]], bool(payload["links"].get("next"))
+            return [_read_listed(entry) for entry in payload["notifications"]], _leads_on(payload["links"])
         detail = None
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         detail = f"the list cannot be read: {type(error).__name__}"
     raise failure(Unavailable, UPSTREAM, answer, detail=detail)
+
+
+def _leads_on(links: Any) -> bool:
+    """Whether another page follows, or may for all that can be read."""
+    return not isinstance(links, dict) or bool(links.get("next"))
 
 
 def _read_listed(entry: Any) -> Listed:

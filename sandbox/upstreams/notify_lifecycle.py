@@ -85,7 +85,7 @@ class Lifecycle:
             self._outcomes[recipient] = (status, reason, times)
 
     def refuses(self, notification: Notification) -> bool:
-        """Whether it is planned that this recipient may not be written to."""
+        """Whether it is planned that this recipient's address is refused as not valid."""
         with self._lock:
             return any(self._outcomes.get(name or "", ("",))[0] == REFUSED for name in notification.addressed_as())
 

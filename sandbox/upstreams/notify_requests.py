@@ -42,6 +42,12 @@ def bad(message: str) -> Refusal:
     return Refusal(400, "BadRequestError", (message,))
 
 
+def invalid_address(channel: str) -> Refusal:
+    if channel == "sms":
+        return Refusal(400, "InvalidPhoneError", ("Not a valid number",))
+    return Refusal(400, "InvalidEmailError", ("Not a valid email address",))
+
+
 def check_token(header: str | None, service_id: str, secret: str) -> None:
     """Raise the Refusal for a bad Authorization header: 401 without a bearer token, 403 for every fault of a token."""
     if not header:

@@ -19,7 +19,7 @@ from sandbox.upstreams.cast import Cast
 from sandbox.upstreams.fake import BadRequest, Fake, answer, json_body
 from sandbox.upstreams.notification import SENDING_STATUSES, Notification
 from sandbox.upstreams.notify_lifecycle import REASONS, REFUSED, Lifecycle, VANotifyKnobs, described
-from sandbox.upstreams.notify_requests import Refusal, bad, check_body, check_token
+from sandbox.upstreams.notify_requests import Refusal, bad, check_body, check_token, invalid_address
 from sandbox.upstreams.settings import FakeSettings
 from sandbox.upstreams.templates import TEMPLATES, Template
 
@@ -92,7 +92,7 @@ class VANotify(Fake):
         template = self._template(channel, body)
         notification = self._notification(channel, body, template)
         if self.lifecycle.refuses(notification):
-            raise bad("Cannot send to international mobile numbers")
+            raise invalid_address(channel)
         with self.lock:
             self._notifications[notification.id] = notification
         reply = notification.created_answer(self._host(), self.settings.vanotify_service_id)

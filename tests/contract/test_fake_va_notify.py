@@ -219,10 +219,10 @@ def test_what_the_service_may_not_do_is_a_bad_request(
     assert words in message
 
 
-def test_a_recipient_who_may_not_be_written_to_is_a_bad_request(sender: Sender, control: Control) -> None:
+def test_a_planned_refusal_says_that_the_address_is_not_valid(sender: Sender, control: Control) -> None:
     phone = with_habit("ok").phone
     control.call("POST", "va_notify", "outcomes", json={"recipient": phone, "status": "refused"})
-    assert errors(sender.text())[:2] == (400, "BadRequestError")
+    assert errors(sender.text())[:2] == (400, "InvalidPhoneError")
 
 
 def test_malformed_json_is_a_bad_request(sender: Sender) -> None:

@@ -292,16 +292,23 @@ def test_a_refused_upload_is_notified_and_held_and_never_sent_again(product: Pro
     assert (product.cases(), "form526.document_failed" in mails(product, 2)) == (["document_failed"], True)
 
 
-def test_a_refusal_in_unknown_words_is_tried_again_and_in_the_end_unconfirmed(product: Product) -> None:
-    """They may have said that the document is there (contract: benefits 4.1), so nobody is told that it is not."""
+@pytest.mark.parametrize(("last", "error"), [(400, "Unexplained"), (404, "Unavailable")])
+def test_a_refusal_in_unknown_words_is_tried_again_and_in_the_end_unconfirmed(
+    product: Product, last: int, error: str
+) -> None:
+    """They may have said that the document is there (contract: benefits 4.1), so nobody is told that it is not. Nor is
+    anybody when the last answer is another: both say plainly that this last write did not happen."""
     product.control.set("documents", "status", status=400, operation=UPLOADS)
     person = accepted(product)
     product.work(until=tried(product, 2, "lighthouse_documents"))
     assert (evidence(product)["lighthouse_status"], product.cases()) == ("pending", [])
     pass_time(product, hours=50)
-    product.control.set("documents", "refuse")
+    product.control.clear("documents")
+    product.control.set("documents", "status", status=last, operation=UPLOADS)
     product.work()
     row = evidence(product)
+    ends = "SELECT status, error_class FROM outbox_attempts WHERE subject_id = :id ORDER BY id DESC"
+    assert tuple(product.rows(ends, id=str(row["id"]))[0]) == ("expired", error)
     assert (row["lighthouse_status"], row["failed_step"], row["upstream_error"]) == (
         "failed",
         "NO_WORD",
@@ -309,6 +316,15 @@ def test_a_refusal_in_unknown_words_is_tried_again_and_in_the_end_unconfirmed(pr
     )
     assert "form526.document_unconfirmed" in mails(product, 2)
     assert (product.cases(), person.product.outstanding()) == (["may_exist_upstream"], 0)
+
+
+def test_a_first_refusal_in_unknown_words_that_comes_when_the_time_is_over_is_unconfirmed_too(product: Product) -> None:
+    accepted(product)
+    pass_time(product, hours=50)
+    product.control.set("documents", "status", status=400, operation=UPLOADS)
+    product.work()
+    assert (len(sent(product)), evidence(product)["failed_step"]) == (1, "NO_WORD")
+    assert product.cases() == ["may_exist_upstream"]
 
 
 def test_a_refused_token_is_replaced_and_the_same_bytes_are_sent(product: Product) -> None:

@@ -156,6 +156,19 @@ def test_an_answer_without_an_id_or_with_a_no_confirms_nothing(bench: Bench, bod
     assert caught.value.http_status == 200
 
 
+# About our quota, our settings or something else, though a document and "already" or "duplicate" are in it.
+NO_DUPLICATES = (
+    "Upload quota reached: 500 files already uploaded today",
+    "Documents cannot be added: the claim has already been submitted",
+    "Document service maintenance has already been submitted",
+    "File rejected: an upload for this system name already exists in another session",
+    "The documents API key already exists under another consumer",
+    "Document type is for a duplicate consumer",
+    "Duplicate document type parameter",
+    "The file was taken for a duplicate. Quota of this consumer: 0",
+)
+
+
 @pytest.mark.parametrize(
     ("status", "body", "kind"),
     [
@@ -170,7 +183,10 @@ def test_an_answer_without_an_id_or_with_a_no_confirms_nothing(bench: Bench, bod
         (415, api_error(), Unavailable),
         (422, api_error(), Unavailable),
         (413, {"message": "Header too large"}, Unavailable),
+        *((400, api_error(text), Unexplained) for text in NO_DUPLICATES),
         (400, api_error("Taken for a DUPLICATE upload."), Duplicate),
+        (400, api_error("The document was taken for a duplicate of another one on this claim."), Duplicate),
+        (400, api_error("Document has already been submitted for this claim"), Duplicate),
         (400, api_error("This file already exists on the claim."), Duplicate),
         (400, {"errors": [{"detail": "no", "title": "Duplicate document", "status": 400}]}, Duplicate),
         (400, {"errors": [{"detail": 7, "status": 400}]}, Unexplained),

@@ -29,16 +29,22 @@ HELD = {"reference": REFERENCE, "claimId": 600123456}
 
 
 # As all APIs of Lighthouse say which part of a request breaks a rule.
-IN_A_PART = {
-    "errors": [
-        {
-            "title": "Unprocessable entity",
-            "detail": "The property / did not contain the required key disabilities",
-            "status": "422",
-            "source": {"pointer": "data/attributes/"},
-        }
-    ]
-}
+def at(*pointers: Any) -> dict[str, Any]:
+    error = {"title": "Unprocessable entity", "detail": "The property does not match", "status": "422"}
+    return {"errors": [error | {"source": {"pointer": each}} for each in pointers]}
+
+
+NOT_BELOW_THE_FORM = (
+    "/",
+    "/reference",
+    "/icn",
+    "/headers/x-api-key",
+    "form526",
+    "/form526",
+    "/form526/",
+    "/form5267/a",
+    7,
+)
 
 
 def api_error(detail: str = "no", code: str = "REFUSED", status: str = "422") -> dict[str, Any]:
@@ -95,7 +101,10 @@ def test_a_submission_unknown_to_the_service_is_none(bench: Bench) -> None:
         (409, api_error("Duplicate", "DUPLICATE", "409"), Duplicate, "DUPLICATE"),
         (409, "<html>", Unanswered, "409"),
         (422, api_error(f"No veteran has this ICN: {ICN}"), Rejected, "REFUSED"),
-        (422, IN_A_PART, Rejected, "422"),
+        (422, at("/form526/disabilities/0", "/form526/veteran"), Rejected, "422"),
+        (422, at("/form526/veteran", "/reference"), Unavailable, "422"),
+        (422, {"errors": [*at("/form526/veteran")["errors"], "quota"]}, Unavailable, "422"),
+        *((422, at(each), Unavailable, "422") for each in NOT_BELOW_THE_FORM),
         (422, api_error(f"{ICN} serves still"), Unavailable, "REFUSED"),
         (409, api_error("Conflict of consumers", "409", "409"), Unanswered, "409"),
         (400, {"errors": []}, Unavailable, "400"),
@@ -123,6 +132,13 @@ def test_every_answer_to_a_submission_has_one_meaning(
     assert type(caught.value) is kind
     assert (caught.value.http_status, caught.value.code) == (status, code)
     assert ICN not in caught.value.detail
+
+
+@pytest.mark.parametrize("named", ["1a1b2c3d-1111-4222-8333-444455556666", None, 7])
+def test_an_answer_about_another_submission_is_no_answer(bench: Bench, named: Any) -> None:
+    with pytest.raises(Unanswered):
+        bench.submit(whole(201, {**HELD, "reference": named}))
+    assert bench.submit(whole(201, {**HELD, "reference": REFERENCE.upper()})) == HELD["claimId"]
 
 
 @pytest.mark.parametrize("claim", [None, "", "x", 0, -1, 1.5, True, [600123456], 2**63])

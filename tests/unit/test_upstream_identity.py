@@ -90,6 +90,15 @@ def test_a_list_whose_pages_lead_nowhere_is_not_read_for_ever() -> None:
         next(found)
 
 
+@pytest.mark.parametrize("links", [{"next": "there"}, ["there"], None])
+def test_an_empty_page_that_leads_on_ends_no_list(links: Any) -> None:
+    found = VANotifyClient(CONFIG, says(200, {"notifications": [], "links": links})).list_since(
+        datetime(2031, 3, 4, tzinfo=UTC)
+    )
+    with pytest.raises(Unavailable):
+        list(found)
+
+
 def begun(**told: Any) -> Any:
     """The finding, after a lost create for an appointment that names a claim which tells this of itself."""
     requested = RequestedAppointment(datetime(2031, 3, 4, 9, 30), "983")

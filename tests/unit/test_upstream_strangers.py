@@ -56,6 +56,7 @@ SHAPES: dict[str, Any] = {
     "OAuth": {"error": "invalid_request", "error_description": "not found"},
     "Apigee": {"fault": {"faultstring": "Not found", "detail": {"errorcode": "x"}}},
     "Azure": {"error": {"code": "ResourceNotFound", "message": "The resource was not found."}},
+    "an empty page": {"notifications": [], "links": {"current": "here", "next": "there"}},
     "success false": {"success": False, "message": "The client number is not known.", "data": None},
     "errors of texts": {"errors": ["not found"]},
 }
@@ -87,6 +88,18 @@ def about_us(status: int) -> dict[str, Any]:
         "our path": ("Not Found", "The path is not known"),
         "our claim": ("Conflict", "A consumer with this client_id already exists"),
         "our recipient": ("Bad Request", "Missing personalisation: phone_number"),
+        "our permission": ("Bad Request", "Cannot send to international mobile numbers"),
+        "our channel": ("Bad Request", "recipient_identifier is not permitted for this service"),
+        "our addresses": ("Bad Request", "email_address is over the daily quota"),
+        "our quota": ("Bad Request", "Upload quota reached: 500 files already uploaded today"),
+        "our session": ("Bad Request", "Upload rejected: a file for this system name already exists elsewhere"),
+    }
+    pointers = {
+        "our reference": "/reference",
+        "our whole body": "/",
+        "our key's place": "/headers/x-api-key",
+        "our form": "form526",
+        "our data": "data/attributes/",
     }
     errors = {
         name: {"title": title, "detail": detail, "error": "BadRequestError", "message": detail, "code": str(status)}
@@ -94,6 +107,7 @@ def about_us(status: int) -> dict[str, Any]:
     }
     return {
         **{name: {"errors": [{**error, "status": status}]} for name, error in errors.items()},
+        **{name: {"errors": [{**errors["our body"], "source": {"pointer": at}}]} for name, at in pointers.items()},
         "our claims": {"error": "x-lorota-claims: signature does not match"},
         "our route": {"error": "no match for route"},
         "our fields": {"error": "lastName and dob are required"},
@@ -110,7 +124,7 @@ TYPES = {"HTML": "text/html", "plain text": "text/plain", "our failed text": "te
 # A 200 without a claim number is a yes (contract: travel 4.1); so is one of CHIP's that says nothing, and its 404
 # without a body is its own (docs/assumptions.md). Of a receiver of alerts any 2xx is one. A text may be a document.
 YES = {
-    ("btsss", 200, "{}"),
+    *(("btsss", 200, body) for body in ("{}", "an empty page")),
     *(("travel_pay", 200, body) for body in ("plain text", "our failed text")),
     *(("chip", status, body) for status, body in ((200, "empty"), (200, "{}"), (404, "empty"))),
     *(("alerts", status, body) for status in SUCCESSES if status < 300 for body in bodies(status)),

@@ -151,7 +151,17 @@ def app_wide(status: int) -> Reply:
     ("reply", "kind", "code"),
     [
         (v2(400, "ValidationError", "phone_number Not a valid number"), Rejected, "ValidationError"),
-        (v2(400, "BadRequestError", "Cannot send to international mobile numbers"), Rejected, "BadRequestError"),
+        (v2(400, "ValidationError", "email_address Not a valid email address"), Rejected, "ValidationError"),
+        (v2(400, "BadRequestError", "Cannot send to international mobile numbers"), Unavailable, "BadRequestError"),
+        (v2(400, "BadRequestError", "email_address is over the daily quota"), Unavailable, "BadRequestError"),
+        (v2(400, "BadRequestError", "phone_number Not a valid number"), Unavailable, "BadRequestError"),
+        (v2(400, "ValidationError", "phone_number Not a valid number of this service"), Unavailable, "ValidationError"),
+        (v2(400, "ValidationError", "recipient_identifier ICN is not one of [PID]"), Unavailable, "ValidationError"),
+        (
+            v2(400, "ValidationError", "recipient_identifier is not permitted for this service"),
+            Unavailable,
+            "ValidationError",
+        ),
         (v2(400, "InvalidPhoneError", "Not enough digits"), Rejected, "InvalidPhoneError"),
         (v2(400, "ValidationError", "template_id is not a valid UUID"), Unavailable, "ValidationError"),
         (v2(400, "BadRequestError", "Missing personalisation: baz"), Unavailable, "BadRequestError"),
@@ -199,7 +209,7 @@ def test_every_answer_to_a_send_has_one_meaning(
 
 
 def test_a_refusals_detail_is_redacted(server: Loopback) -> None:
-    server.replies[:] = [v2(400, "ValidationError", "phone_number +1 555 555 0100 Not a valid number")]
+    server.replies[:] = [v2(400, "InvalidPhoneError", "phone_number +1 555 555 0100 Not a valid number")]
     with pytest.raises(Rejected) as caught:
         text(client(server))
     assert caught.value.detail == "phone_number [phone] Not a valid number"
@@ -230,6 +240,8 @@ def test_a_send_is_found_again_by_its_reference(server: Loopback) -> None:
         whole(200, {"notifications": ["text"]}),
         whole(200, {"notifications": [{}]}),
         whole(200, {"notifications": [notification(completed_at="noon")]}),
+        whole(200, {"notifications": [], "links": {"current": "here", "next": "there"}}),
+        whole(200, {"notifications": [], "links": ["there"]}),
         whole(200, {}),
         whole(200, "<html>"),
         app_wide(404),

@@ -26,13 +26,15 @@ __all__ = ["DocumentStatus", "LighthouseDocumentsClient", "NoneKnown", "Statuses
 UPSTREAM = "lighthouse_documents"
 SYSTEM_NAME = "VA.gov"
 LONGEST_NAME = 256
-# How a 400 may say that Lighthouse has the document: its text is not public (contract: benefits 4.1). In other words it
-# may be about our body and settings, or a duplicate all the same, so nobody can tell.
-_DOCUMENT = "(?:document|file|upload|evidence)s?"
+# How a 400 may say that Lighthouse has the document: its text is not public (contract: benefits 4.1), so these are the
+# whole of a text, about this one document. Any other may be about our quota, body and settings, or about a duplicate
+# all the same, and nobody can tell.
+_DOCUMENT, _OF_CLAIM = "(?:document|file|upload)", "(?: (?:on|to|for) (?:this|the) claim)?"
 SAYS_DUPLICATE = re.compile(
-    rf"\bduplicate (?:of )?(?:an? |the |another )?{_DOCUMENT}\b"
-    rf"|\b{_DOCUMENT}\b.*\b(?:is|for) an? duplicate\b"
-    rf"|\b{_DOCUMENT}\b.*\balready (?:exists?|(?:been )?(?:uploaded|submitted|received))\b"
+    rf"(?:(?:this is|taken for) a )?duplicate {_DOCUMENT}{_OF_CLAIM}\.?"
+    rf"|(?:(?:this|the|an identical|the same) )?{_DOCUMENT}"
+    rf" (?:(?:is|was taken for) a duplicate(?: of another (?:one|{_DOCUMENT}))?"
+    rf"|already exists|(?:has |was )?already (?:been )?(?:uploaded|submitted|received)){_OF_CLAIM}\.?"
 )
 # A status query for ids of which none is known (contract: benefits 4.4).
 NONE_KNOWN = ("async status not found",)
@@ -181,7 +183,7 @@ def _named(status: int, payload: Any) -> type[UpstreamError] | None:
 
 
 def _says_duplicate(payload: Any) -> bool:
-    return any(SAYS_DUPLICATE.search(text) for text in said_in(payload))
+    return any(SAYS_DUPLICATE.fullmatch(text) for text in said_in(payload))
 
 
 def _statuses(answer: Answer, request_ids: Sequence[int]) -> Statuses:
