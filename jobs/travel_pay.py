@@ -17,12 +17,15 @@ from flaskapp.config import Config
 from flaskapp.crypto import vault
 from flaskapp.db import DbSession
 from flaskapp.travel_pay import service
+from flaskapp.travel_pay.reads import is_short
 from flaskapp.travel_pay.service import ClaimWork, Filed, SetBack
 from flaskapp.travel_pay.states import APPOINTMENT, CLAIM, EXPENSE, PENDING, STEPS, SUBMIT
 from flaskapp.upstreams.errors import NO_EMAIL, Duplicate, Rejected, UpstreamError
 from flaskapp.upstreams.tokens.person import Traveler
+from flaskapp.upstreams.transport.http import within
 from flaskapp.upstreams.transport.timestamps import parse_timestamp
 from flaskapp.upstreams.travel_pay.filing import listed_at
+from flaskapp.upstreams.travel_pay.reads import LARGEST_PAGE, Page
 from flaskapp.upstreams.travel_pay.values import ClaimDetail, UpstreamAppointment
 from jobs.engine.retry import TRAVEL_PAY_STEP
 from jobs.engine.runner import Job
@@ -44,8 +47,8 @@ UNSUBMITTED = frozenset({"Saved", "Incomplete"})
 MILEAGE = "mileage"
 # The id of an expense that BTSSS has and does not show.
 UNNAMED = "unnamed"
-# How much of the person's list is read for one appointment.
-PAGE_SIZE, MOST_PAGES = 100, 3
+# How much of the person's list is read for one appointment, in the time of one call.
+MOST_PAGES = 10
 
 
 def load(session: DbSession, claim_id: str, step: str) -> ClaimWork | None:
@@ -96,11 +99,14 @@ def appointment_of(call: Call, work: ClaimWork) -> UpstreamAppointment:
 def find_listed(call: Call, work: ClaimWork) -> UpstreamAppointment | None:
     """The appointment in the person's own list, as far as that is read here."""
     seconds, starts_at = call.config.travel_pay_total_seconds, work.requested.starts_at.isoformat(timespec="seconds")
-    for number in range(1, MOST_PAGES + 1):
-        page = call.upstreams.travel_pay.appointments(traveler_of(work), number, PAGE_SIZE, total_seconds=seconds)
-        found = listed_at(page.items, starts_at, work.requested.station)
-        if found is not None or number * PAGE_SIZE >= page.total:
-            return found
+    client, pages = call.upstreams.travel_pay, list[Page[UpstreamAppointment]]()
+    with within(seconds):
+        while len(pages) < MOST_PAGES and (not pages or (is_short(pages) and pages[-1].items)):
+            page = client.appointments(traveler_of(work), len(pages) + 1, LARGEST_PAGE, total_seconds=seconds)
+            found = listed_at(page.items, starts_at, work.requested.station)
+            if found is not None:
+                return found
+            pages.append(page)
     return None
 
 

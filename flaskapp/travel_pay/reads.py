@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, Protocol, TypeVar
@@ -139,7 +139,13 @@ def fresh(page: Page[N], seen: set[str]) -> Page[N]:
 
 def is_short(pages: list[Page[Any]]) -> bool:
     """Whether upstream counts more than these pages hold."""
-    return sum(length(page) for page in pages) < pages[-1].total
+    return sum(length(page) for page in pages) < total_of(pages)
+
+
+def total_of(pages: Sequence[Page[Any]]) -> int:
+    """How many there are. The largest count of any page holds: a later page that counts less has lost some. Only where
+    none is counted, the last page says whether there are more."""
+    return max((page.total for page in pages if page.is_counted), default=pages[-1].total)
 
 
 def length(page: Page[Any]) -> int:
@@ -148,7 +154,7 @@ def length(page: Page[Any]) -> int:
 
 def joined(pages: list[Page[Any]], whole: bool, shape: Callable[[Any], dict[str, Any]]) -> Partly:
     items = [shape(item) for page in pages for item in page.items]
-    return Partly(items, whole and not any(page.unreadable for page in pages), pages[-1].total)
+    return Partly(items, whole and not any(page.unreadable for page in pages), total_of(pages))
 
 
 def claim(account_id: uuid.UUID, claim_id: str) -> dict[str, Any]:

@@ -220,6 +220,7 @@ def show_document(claim_id: str, document_id: str) -> Response:
         422: "A field is missing or malformed, the Idempotency-Key named another request, it cannot be filed"
         " (`NOT_FILED`): a person is working on it, or too many claims of this account are still being filed"
         " (`TOO_MANY_OPEN`).",
+        502: "A UTC time was sent, and not all appointments could be read: nothing was accepted.",
         503: "Our database is away, or a UTC time was sent while Travel Pay cannot be asked whose it is; nothing was"
         " accepted.",
     },

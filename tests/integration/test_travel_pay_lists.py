@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from flaskapp.upstreams.transport.http import Answer
+from flaskapp.upstreams.travel_pay.reads import TravelPayClient
 from sandbox.upstreams import travel_pay as fake
 from sandbox.upstreams.cast import DEFAULT_CAST
 from sandbox.upstreams.travel_pay_book import Document
@@ -58,6 +63,39 @@ def test_many_claims_are_read_page_by_page_and_a_lost_page_is_reported(product: 
     response = person.get(CLAIMS_URL, **ALWAYS)
     # Of a 4xx the page says that the person may not file.
     assert refusal(response) == (503, "503") and 1 <= int(response.headers["Retry-After"]) <= 60
+
+
+@pytest.mark.parametrize("said", [{"totalRecordCount": 0}, {}])
+def test_a_later_page_that_counts_less_makes_no_list_whole(product: Product, said: dict[str, int]) -> None:
+    """Nor is what it should have held told as not there, or a claim filed for another time than the page was served."""
+    person = traveling(product, MANY)
+    served = person.read(APPOINTMENTS_URL)["data"][-1]
+    lying = {"statusCode": 200, "message": "ok", "success": True, "data": [], "pageNumber": 2, "pageSize": 50, **said}
+    with second_pages(product, lying):
+        found = partly(person.get(CLAIMS_URL, **ALWAYS))
+        assert len(found) == 50
+        assert person.get(f"{APPOINTMENTS_URL}/{served['id']}").status_code == 502
+        start = served["attributes"]["start"]
+        refused = person.post(start, facilityStationNumber=served["attributes"]["locationId"])
+        assert (refused.status_code, steps.rows(product)) == (502, [])
+
+
+@contextmanager
+def second_pages(product: Product, said: dict[str, Any]) -> Iterator[None]:
+    """Upstream answers so to each second page."""
+    real = TravelPayClient._get
+
+    def get(self: Any, who: Any, operation: str, path: str, seconds: float, params: Any = None) -> Answer:
+        answer = real(self, who, operation, path, seconds, params)
+        return (
+            Answer(200, answer.headers, json.dumps(said).encode())
+            if (params or {}).get("pageNumber") == "2"
+            else answer
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TravelPayClient, "_get", get)
+        yield
 
 
 def test_all_pages_together_take_no_longer_than_the_limit(product: Product) -> None:

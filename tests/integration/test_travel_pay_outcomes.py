@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
+
 from flaskapp.travel_pay.states import UNCONFIRMED_WORDS, UNFINISHED_WORDS, WORDS
 from sandbox.settings import OPERATOR, kept_secrets
 from tests.edge_app import log_in
@@ -27,6 +29,7 @@ from tests.integration.travel_pay_filing import (
     plant,
     tried,
 )
+from tests.integration.travel_pay_reading import APPOINTMENTS_URL, MANY
 from tests.integration.travel_pay_steps import BEGIN, CLAIMS_URL, FIND, MILEAGE, SUBMIT, traveling
 from tests.product import ADA, Product
 
@@ -111,6 +114,16 @@ def test_a_duplicate_is_the_answer_where_nothing_of_ours_was_lost(product: Produ
     product.work()
     assert (at_submit.stands, at_submit.cases, at_submit.notifications) == (("submitted", "submit"), [], ["submitted"])
     assert (product.outstanding(), command(product, "audit").exit_code) == (0, 0)
+
+
+@pytest.mark.parametrize("place", [0, 70, -1])
+def test_an_appointment_that_is_there_is_found_wherever_it_stands_in_the_list(product: Product, place: int) -> None:
+    shown = traveling(product, MANY).read(APPOINTMENTS_URL)["data"][place]["attributes"]
+    steps.refuse_in(product, "The appointment already exists.", FIND)
+    filing = file(product, MANY, shown["localStartTime"][:19], facilityStationNumber=shown["locationId"])
+    product.work()
+    # Most of this person's appointments have a claim.
+    assert (filing.stands[0] in ("submitted", "duplicate"), filing.cases) == (True, [])
 
 
 def test_a_duplicate_at_the_mileage_is_no_duplicate_claim(product: Product) -> None:

@@ -39,6 +39,8 @@ from flaskapp.upstreams.travel_pay.values import (
 
 logger = logging.getLogger(__name__)
 
+# Upstream's pages hold no more, whatever is requested.
+LARGEST_PAGE = 50
 LARGEST_DOCUMENT = 10 * 1024 * 1024
 # A document in base64 is a third larger, and JSON is around it.
 LARGEST_ENCODED = LARGEST_DOCUMENT * 4 // 3 + 1024
@@ -66,7 +68,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Page(Generic[T]):
-    """One page of a list. `total` counts all pages' items; `unreadable` those of this page that were left out.
+    """One page of a list. `total` counts all pages' items, or is the least that there can be where upstream does not
+    count them; `unreadable` those of this page that were left out.
 
     `page` and `size` are what upstream says: its pages may be smaller than requested.
     """
@@ -76,6 +79,7 @@ class Page(Generic[T]):
     page: int
     size: int
     unreadable: int
+    is_counted: bool = True
 
 
 @dataclass(frozen=True)
@@ -212,13 +216,15 @@ def _page(payload: dict[str, Any], form: Callable[[object], T], page: int | None
     items, unreadable = _readable(payload["data"], form)
     here = len(items) + unreadable
     # Some answers do not say how many there are. Then a full page may have another behind it.
-    at_least = (number - 1) * size + here + (here >= size)
+    full = min(size, LARGEST_PAGE)
+    at_least = (number - 1) * full + here + (here >= full)
     return Page(
         tuple(items),
         total=count(payload.get("totalRecordCount", at_least)),
         page=number,
         size=count(payload.get("pageSize", size)),
         unreadable=unreadable,
+        is_counted="totalRecordCount" in payload,
     )
 
 
