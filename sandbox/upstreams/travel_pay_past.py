@@ -91,7 +91,7 @@ def _documents(status: str, at: datetime) -> list[Document]:
         return [Document(REJECTION, "application/pdf", PDF, at)]
     if status == "ClaimPaid":
         letter, receipt = Document(LETTER, "application/pdf", PDF, at), Document(RECEIPT, "image/png", PNG, at)
-        return [letter, receipt, Document(NOTE, None, b"screened", at)]
+        return [letter, receipt, Document(NOTE, None, b"{\\rtf1 screened}", at)]
     return []
 
 

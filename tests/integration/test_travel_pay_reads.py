@@ -146,7 +146,7 @@ def test_documents_are_bytes_to_save_and_never_json(product: Product) -> None:
     assert files == [
         ("application/pdf", PDF),
         ("image/png", PNG),
-        ("application/octet-stream", b"screened"),
+        ("application/octet-stream", b"{\\rtf1 screened}"),
         ("application/octet-stream", b"<svg onload='x'/>"),
         ("text/plain", b"seen"),
         ("application/pdf", b"%PDF-1.7"),

@@ -18,6 +18,7 @@ from tests.unit.travel_pay import ADA, CLAIM_ID, Bench, envelope
 PDF = b"%PDF-1.7 letter"
 PDF_TYPE, PICTURE, WORD, UNNAMED, TEXT = "application/pdf", "image/jpeg", "application/msword", None, "text/plain"
 PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
+XML_SVG = b"<?xml version='1.0'?><!-- a map --><!DOCTYPE svg><svg/>"
 JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF"
 
 
@@ -82,6 +83,21 @@ def test_a_document_may_have_ten_mebibytes_and_not_one_byte_more(bench: Bench) -
     assert caught.value.code == "TOO_LARGE"
 
 
+@pytest.mark.parametrize(
+    ("given", "content", "own"),
+    [
+        (WORD, b"{\\rtf1 letter}", "application/rtf"),
+        ("image/svg+xml", XML_SVG, "image/svg+xml"),
+        (TEXT, b"<miles> 3 </miles>", TEXT),
+        (WORD, b"PK\x03\x04 letter", WORD),
+    ],
+)
+def test_a_document_that_is_text_is_passed_on_where_it_can_be_one(
+    bench: Bench, given: str, content: bytes, own: str
+) -> None:
+    assert document(bench.answering(whole(200, content, Content_Type=given))) == DocumentFile(own, content)
+
+
 def in_json(content: bytes) -> dict[str, str]:
     return {"data": base64.b64encode(content).decode()}
 
@@ -129,6 +145,8 @@ def test_anything_else_instead_of_a_document_is_an_error(bench: Bench, reply: Re
         document(bench.answering(reply))
 
 
+XML = '<?xml version="1.0" encoding="utf-8"?>\n'
+ANY = (PDF_TYPE, PICTURE, "image/svg+xml", WORD, UNNAMED, TEXT)
 INSTEAD = [
     ({"errors": [{"title": "Internal error"}]}, (PDF_TYPE, PICTURE, WORD, UNNAMED, TEXT)),
     ({"statusCode": 404, "message": "Resource not found"}, (PDF_TYPE, PICTURE, WORD, UNNAMED, TEXT)),
@@ -137,7 +155,13 @@ INSTEAD = [
     ("{}", (PDF_TYPE, PICTURE, WORD, UNNAMED)),
     ("\n<!DOCTYPE HTML><p>We are moving.</p>", (PDF_TYPE, PICTURE, WORD, UNNAMED, TEXT)),
     ("<html><p>503</p></html>", (PDF_TYPE, PICTURE, WORD, UNNAMED, TEXT)),
-    ("upstream connect error", (PDF_TYPE, PICTURE)),
+    ("upstream connect error", (PDF_TYPE, PICTURE, WORD, UNNAMED, "application/octet-stream", "image/svg+xml")),
+    ('"received"', (PDF_TYPE, PICTURE, WORD, UNNAMED)),
+    (f"{XML}<!DOCTYPE html PUBLIC '-//W3C//DTD XHTML 1.0 Strict//EN'><html/>", (*ANY, "application/xhtml+xml")),
+    ("<!-- a --><!-- gateway --> <html><p>503</p></html>", ANY),
+    (f"{XML}<Error><Code>BlobNotFound</Code></Error>", (*ANY, "application/xml", "text/xml")),
+    (f"{XML}<receipt/>", ("application/xml", WORD, UNNAMED)),
+    ("<soap:Fault><faultcode/></soap:Fault>", ANY),
     ('[{"error": "no"}]', (PDF_TYPE, PICTURE, WORD, UNNAMED)),
     ('\ufeff{"message": "no"}', (PDF_TYPE, PICTURE, WORD, UNNAMED, TEXT)),
     ("\ufeff<html>", (PDF_TYPE, PICTURE, WORD, UNNAMED, TEXT)),

@@ -46,10 +46,15 @@ LARGEST_DOCUMENT = 10 * 1024 * 1024
 LARGEST_ENCODED = LARGEST_DOCUMENT * 4 // 3 + 1024
 NO_SUCH_DOCUMENT = ("document not found", "attachment not found")
 # Content types of what comes instead of a document when something went wrong.
-_NO_DOCUMENTS = ("application/json", "text/html")
+_NO_DOCUMENTS = ("application/json", "application/xhtml", "application/xml", "text/html", "text/xml")
 # What a service writes into a body when something went wrong, whatever type it puts over it.
 _OF_A_FAILURE = frozenset({"error", "errors", "message", "statusCode", "success"})
-_PAGE = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype html|html)\b", re.IGNORECASE)
+# A web page, or the error of a file store in XML. An XML header, comments and a doctype may come first.
+_INSTEAD = re.compile(
+    rb"(\xef\xbb\xbf)?\s*((<\?((?!\?>).)*\?>|<!--((?!-->).)*-->|<!doctype (?!html)[^>]*>)\s*)*"
+    rb"<(!doctype html|html|errors?|([\w-]+:)?fault)\b",
+    re.IGNORECASE | re.DOTALL,
+)
 # How documents begin: their own bytes say better than the answer's type what they are.
 _BEGINNINGS = {
     b"%PDF-": "application/pdf",
@@ -57,6 +62,7 @@ _BEGINNINGS = {
     b"\xff\xd8\xff": "image/jpeg",
     b"GIF87a": "image/gif",
     b"GIF89a": "image/gif",
+    b"{\\rtf": "application/rtf",
 }
 # A PDF may have other bytes before its header, this many at most.
 _BEFORE_PDF = 1024
@@ -273,13 +279,14 @@ def _file(answer: Answer) -> DocumentFile:
 def _can_be(content_type: str, content: bytes) -> bool:
     """Whether these bytes can be a document of this type, and not what a service or a proxy says instead of one."""
     said = _json(content)
-    if _PAGE.match(content) or (isinstance(said, dict) and not _OF_A_FAILURE.isdisjoint(said)):
+    if _INSTEAD.match(content) or (isinstance(said, dict) and not _OF_A_FAILURE.isdisjoint(said)):
         return False
     if content_type.startswith("application/pdf"):
         return b"%PDF-" in content[:_BEFORE_PDF]
-    if content_type.startswith("image/") and not content_type.startswith("image/svg"):
-        return _NO_TEXT.search(content) is not None
-    return said is None or content_type.startswith("text/")
+    if content_type.startswith("image/svg"):
+        return b"<svg" in content
+    # Any other document has bytes that no text has, except RTF: a sentence under its type is a proxy's.
+    return content_type.startswith("text/") or content.startswith(b"{\\rtf") or bool(_NO_TEXT.search(content))
 
 
 def _json(content: bytes) -> Any:
