@@ -191,6 +191,23 @@ def test_one_person_whose_token_is_refused_shuts_the_door_for_nobody_and_two_sho
     assert (is_open(product), refusal(third.get(CLAIMS_URL))[0]) == (True, 503)
 
 
+def test_one_person_whose_token_is_refused_costs_all_one_token_and_none_while_veis_is_full(product: Product) -> None:
+    first, second = (traveling(product, veteran) for veteran in MANY[:2])
+    for each in (first, second):
+        each.read(CLAIMS_URL)
+    invented = f"{CLAIMS_URL}/0c4f6d1e-0000-4000-8000-0000000000aa"
+    refused = {"status": 401, "body": '{"error":"invalid_token"}', "headers": JSON}
+    product.control.set("travel_pay", "answer", operation="GET /api/v3/claims/0c4f6d1e", **refused)
+    before = len(product.control.received("veis"))
+    assert {first.get(invented).status_code for _ in range(15)} == {503}
+    assert len(product.control.received("veis")) == before + 1
+    product.redis.delete("surefile:token:veis:travel_pay:doubted")
+    product.control.set("veis", "throttle", retry_after="60")
+    assert {first.get(invented).status_code for _ in range(3)} == {503}
+    assert len(product.control.received("veis")) == before + 2
+    assert second.get(CLAIMS_URL).status_code == 200 and not is_open(product)
+
+
 def test_one_persons_claims_that_break_every_answer_open_it_for_nobody(product: Product) -> None:
     """Not by their retries, not as the probe, and not by being three."""
     other = traveling(product, MANY[1])

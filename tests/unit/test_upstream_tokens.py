@@ -145,6 +145,36 @@ def test_a_dropped_token_is_gone_for_every_process(redis: Redis) -> None:
     assert [there.get(), here.get()] == ["secret-2"] * 2
 
 
+def test_a_doubted_token_is_replaced_once_in_a_while_whoever_doubts(redis: Redis) -> None:
+    source = Source()
+    for _ in range(5):
+        for process in (cache(redis, source), cache(redis, source)):
+            process.doubt(process.get())
+    assert cache(redis, source).get() == "secret-2" and source.calls == 2
+    redis.delete("surefile:token:test:doubted")
+    cache(redis, source).doubt("secret-1")
+    assert source.calls == 2, "an old one"
+    cache(redis, source).doubt("secret-2")
+    assert source.calls == 3
+
+
+def test_a_doubted_token_stays_with_all_while_no_other_can_be_had(redis: Redis) -> None:
+    source = Source()
+    here, there = cache(redis, source), cache(redis, source)
+    token = here.get()
+    source.error = Throttled("veis", "full", retry_after=60)
+    here.doubt(token)
+    assert there.get() == here.get() == token and source.calls == 2
+    assert 3500 < redis.ttl("surefile:token:test") <= 3540
+
+
+def test_without_redis_a_doubted_token_is_dropped(no_redis: Redis) -> None:
+    source = Source()
+    process = cache(no_redis, source)
+    process.doubt(process.get())
+    assert process.get() == "secret-2"
+
+
 def test_dropping_an_old_token_leaves_its_successor(redis: Redis) -> None:
     source = Source()
     here, there = cache(redis, source), cache(redis, source)

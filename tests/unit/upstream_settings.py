@@ -98,3 +98,5 @@ class Tokens:
 
     def drop(self, token: str) -> None:
         self.dropped.append(token)
+
+    doubt = drop

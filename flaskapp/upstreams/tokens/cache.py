@@ -19,11 +19,13 @@ from flaskapp.upstreams.transport.http import seconds_left
 
 T = TypeVar("T")
 _POLL_SECONDS = 0.05
+DOUBT_SECONDS = 60
 
 
 class Tokens(Protocol):
     def get(self) -> str: ...
     def drop(self, token: str) -> None: ...
+    def doubt(self, token: str) -> None: ...
 
 
 def with_token(tokens: Tokens, call: Callable[[str], T]) -> T:
@@ -91,6 +93,18 @@ class TokenCache:
             if self._copy and self._copy[0] == token:
                 self._copy = None
         self._store.delete(token)
+
+    def doubt(self, token: str) -> None:
+        """Replace this token, which may be a good one: at most once in `DOUBT_SECONDS`, and only if another can be had.
+
+        Raises what `get` does. Without Redis, which keeps that time, the token is dropped.
+        """
+        copy = self._copy
+        if self._store.doubt(token, DOUBT_SECONDS):
+            if self.get() == token and copy:
+                self._store.write(token, copy[1] - time.monotonic())
+        elif not self._store.reachable:
+            self.drop(token)
 
     def _known(self) -> str | None:
         """The token in Redis. An empty Redis means dropped or flushed; if it is down, only our own copy is left."""

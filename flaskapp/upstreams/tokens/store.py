@@ -103,9 +103,22 @@ class TokenStore:
 
     def delete(self, token: str) -> None:
         """Remove the shared token if it is this one, and not one that another process has just put in its place."""
-        sealed = self._redis.try_redis(lambda redis: redis.get(self._key))
-        if sealed is not None and self._open(sealed) == token:
+        sealed = self._sealed(token)
+        if sealed is not None:
             self._delete_if_equal(self._key, sealed)
+
+    def doubt(self, token: str, seconds: int) -> bool:
+        """Remove the shared token if it is this one, unless one was removed so within these seconds."""
+        sealed, key = self._sealed(token), f"{self._key}:doubted"
+        if sealed is None or not self._redis.try_redis(lambda redis: redis.set(key, 1, nx=True, ex=seconds)):
+            return False
+        self._delete_if_equal(self._key, sealed)
+        return True
+
+    def _sealed(self, token: str) -> bytes | None:
+        """The stored form of this token if it is the shared one."""
+        sealed: bytes | None = self._redis.try_redis(lambda redis: redis.get(self._key))
+        return sealed if sealed is not None and self._open(sealed) == token else None
 
     def lock(self, seconds: float) -> str | None:
         """Become the only refresher of all processes; None while there is another."""

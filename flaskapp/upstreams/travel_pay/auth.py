@@ -65,7 +65,8 @@ class TravelerTokenClient:
         except Unauthorized as refusal:
             if refusal.code == PERSON_TOKEN_REFUSED:
                 raise
-        self._veis_tokens.drop(veis_token)
+            code = refusal.code
+        _replace_veis(self._veis_tokens, veis_token, code)
         return self._ask(vouched, self._veis_tokens.get())
 
     def _ask(self, vouched: str, veis_token: str) -> FetchedToken:
@@ -106,7 +107,7 @@ class TravelPayAuth:
         except Unauthorized as refusal:
             code = refusal.code
         if code != PERSON_TOKEN_REFUSED:
-            self._veis_tokens.drop(veis_token)
+            _replace_veis(self._veis_tokens, veis_token, code)
         if code != VEIS_TOKEN_REFUSED:
             self._person_tokens.drop(traveler, person_token)
         return call(self._headers(*self._tokens(traveler)))
@@ -124,6 +125,15 @@ class TravelPayAuth:
             "Content-Type": "application/json",
             **self._keys,
         }
+
+
+def _replace_veis(tokens: Tokens, token: str, code: str | None) -> None:
+    """Replace the token that everybody shares. Where the refusal may mean the person's, that is done seldom: otherwise
+    one person's trouble would cost everybody a token with each call."""
+    if code == VEIS_TOKEN_REFUSED:
+        tokens.drop(token)
+    else:
+        tokens.doubt(token)
 
 
 def token_seconds(config: Config) -> float:
