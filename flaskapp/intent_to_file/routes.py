@@ -297,13 +297,8 @@ def answered_here(account_id: uuid.UUID, itf_type: str) -> bool:
         return False
     if service.is_in_background(account_id, settings().itf_async_percent):
         return True
-    return bool(valid_items(account_id, itf_type))
-
-
-def valid_items(account_id: uuid.UUID, itf_type: str) -> list[Item]:
     with transaction() as session:
-        itf = service.find_valid(session, account_id, itf_type)
-        return [item(session, itf)] if itf is not None else []
+        return service.find_valid(session, account_id, itf_type) is not None
 
 
 def shaped(intent_to_file: Item | list[Item]) -> dict[str, Any]:
