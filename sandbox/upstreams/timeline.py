@@ -17,6 +17,8 @@ class Timeline:
         self._changed = threading.Condition()
         self._waiting: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
+        self._skipped = 0.0
+        self._busy = 0
         self._closed = False
         self._hands = ThreadPoolExecutor(hands)
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -24,8 +26,18 @@ class Timeline:
 
     def after(self, seconds: float, step: Callable[[], None]) -> None:
         with self._changed:
-            heapq.heappush(self._waiting, (time.monotonic() + seconds, next(self._order), step))
-            self._changed.notify()
+            heapq.heappush(self._waiting, (self._now() + seconds, next(self._order), step))
+            self._changed.notify_all()
+
+    def skip(self, seconds: float) -> None:
+        """Let this time pass at once: whatever falls due in it is done, in its order, when this returns."""
+        with self._changed:
+            end = self._now() + seconds
+            while self._changed.wait_for(lambda: not self._busy) and self._waiting and self._waiting[0][0] <= end:
+                self._skipped += max(0.0, self._waiting[0][0] - self._now())
+                self._changed.notify_all()
+                self._changed.wait(0.01)
+            self._skipped += max(0.0, end - self._now())
 
     def reset(self) -> None:
         with self._changed:
@@ -35,19 +47,31 @@ class Timeline:
         with self._changed:
             self._closed = True
             self._waiting.clear()
-            self._changed.notify()
+            self._changed.notify_all()
         self._thread.join()
         self._hands.shutdown(cancel_futures=True)
 
+    def _now(self) -> float:
+        return time.monotonic() + self._skipped
+
     def _run(self) -> None:
         while step := self._next():
-            self._hands.submit(step)
+            self._hands.submit(self._do, step)
+
+    def _do(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        finally:
+            with self._changed:
+                self._busy -= 1
+                self._changed.notify_all()
 
     def _next(self) -> Callable[[], None] | None:
         with self._changed:
             while not self._closed:
-                wait = self._waiting[0][0] - time.monotonic() if self._waiting else None
+                wait = self._waiting[0][0] - self._now() if self._waiting else None
                 if wait is not None and wait <= 0:
+                    self._busy += 1
                     return heapq.heappop(self._waiting)[2]
                 self._changed.wait(wait)
         return None

@@ -64,6 +64,7 @@ class VANotify(Fake):
         admin.add_url_rule("/callbacks", view_func=self.list_callbacks)
         admin.add_url_rule("/callbacks", view_func=self.call_back, methods=["POST"])
         admin.add_url_rule("/outcomes", view_func=self.plan_outcome, methods=["POST"])
+        admin.add_url_rule("/skip", view_func=self.skip, methods=["POST"])
 
     def reset(self) -> None:
         self.lifecycle.reset()
@@ -150,6 +151,11 @@ class VANotify(Fake):
         for _ in range(int(body.get("times", 1))):
             self.lifecycle.tell(found, body["status"], reason)
         return answer(described(found))
+
+    def skip(self) -> Response:
+        """Let `seconds` (JSON) pass at once: what is on its way arrives, and the callbacks are made."""
+        self.lifecycle.timeline.skip(float(json_body()["seconds"]))
+        return answer({})
 
     def plan_outcome(self) -> Response:
         """Plan how sends to a `recipient` (number, address or ICN) end: `status`, optional `reason`, `times`.

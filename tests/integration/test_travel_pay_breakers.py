@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,8 +15,16 @@ from tests.integration.itf_steps import pass_time
 from tests.integration.steps import publish, reconfigure
 from tests.integration.travel_pay_filing import come_to, file
 from tests.integration.travel_pay_reading import APPOINTMENTS_URL, CONTACTS_URL, LIST, mend, reads, refusal
-from tests.integration.travel_pay_steps import CLAIMS_URL, FIND, Traveling, received, traveling
+from tests.integration.travel_pay_steps import (
+    CLAIMS_URL,
+    FIND,
+    Traveling,
+    received,
+    tokens_may_be_replaced,
+    traveling,
+)
 from tests.product import Product, eventually
+from tests.unit.travel_pay import envelope
 
 OPEN_SECONDS = 60
 JSON = {"Content-Type": "application/json"}
@@ -191,21 +200,36 @@ def test_one_person_whose_token_is_refused_shuts_the_door_for_nobody_and_two_sho
     assert (is_open(product), refusal(third.get(CLAIMS_URL))[0]) == (True, 503)
 
 
-def test_one_person_whose_token_is_refused_costs_all_one_token_and_none_while_veis_is_full(product: Product) -> None:
+@pytest.mark.parametrize(
+    ("body", "fetched"),
+    [
+        ({"error": "invalid_token"}, (1, 1)),
+        ({"statusCode": 401, "message": "Unauthorized. Access token is missing or invalid."}, (1, 0)),
+        (envelope(None, 401, "The access token is not valid."), (0, 1)),
+    ],
+)
+def test_one_person_whose_token_is_refused_costs_one_token_and_shuts_no_door_while_there_is_no_other(
+    product: Product, body: dict[str, Any], fetched: tuple[int, int]
+) -> None:
     first, second = (traveling(product, veteran) for veteran in MANY[:2])
     for each in (first, second):
         each.read(CLAIMS_URL)
     invented = f"{CLAIMS_URL}/0c4f6d1e-0000-4000-8000-0000000000aa"
-    refused = {"status": 401, "body": '{"error":"invalid_token"}', "headers": JSON}
+    refused = {"status": 401, "body": json.dumps(body), "headers": JSON}
     product.control.set("travel_pay", "answer", operation="GET /api/v3/claims/0c4f6d1e", **refused)
-    before = len(product.control.received("veis"))
+    before = spent(product)
     assert {first.get(invented).status_code for _ in range(15)} == {503}
-    assert len(product.control.received("veis")) == before + 1
-    product.redis.delete("surefile:token:veis:travel_pay:doubted")
-    product.control.set("veis", "throttle", retry_after="60")
+    assert tuple(now - then for now, then in zip(spent(product), before, strict=True)) == fetched
+    tokens_may_be_replaced(product)
+    for service in ("veis", "sts"):
+        product.control.set(service, "throttle", retry_after="60")
     assert {first.get(invented).status_code for _ in range(3)} == {503}
-    assert len(product.control.received("veis")) == before + 2
     assert second.get(CLAIMS_URL).status_code == 200 and not is_open(product)
+
+
+def spent(product: Product) -> tuple[int, int]:
+    """The tokens that VEIS was asked for, and the people that STS was asked for."""
+    return len(product.control.received("veis")), len(product.control.received("sts"))
 
 
 def test_one_persons_claims_that_break_every_answer_open_it_for_nobody(product: Product) -> None:

@@ -163,7 +163,7 @@ def test_every_answer_to_a_submit_has_one_meaning(
         bench.submit(whole(status, body))
     assert type(caught.value) is kind
     assert (caught.value.http_status, caught.value.code) == (status, code)
-    assert (bench.writes, bench.tokens.dropped) == (1, [])
+    assert (bench.writes, bench.tokens.replaced) == (1, [])
 
 
 def test_a_refusals_detail_is_redacted(bench: Bench) -> None:
@@ -188,9 +188,9 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
-def test_a_refused_token_is_dropped_and_the_claim_sent_once_more(bench: Bench, refusal: Reply) -> None:
+def test_a_refused_token_is_replaced_and_the_claim_sent_once_more(bench: Bench, refusal: Reply) -> None:
     assert bench.submit(refusal, YES) == SubmittedClaim("TC202503000000042")
-    assert bench.tokens.dropped == ["token-1"]
+    assert bench.tokens.replaced == ["token-1"]
     assert [sent.headers["authorization"] for sent in bench.server.received] == ["Bearer token-1", "Bearer token-2"]
     assert bench.writes == 2
 
@@ -300,7 +300,7 @@ def test_a_look_up_without_a_clear_answer_is_unavailable(bench: Bench, reply: Re
 
 def test_a_look_up_whose_token_is_refused_is_made_once_more(bench: Bench) -> None:
     assert bench.look_up(whole(401, {}), whole(200, [element()])) == [FOUND]
-    assert bench.tokens.dropped == ["token-1"]
+    assert bench.tokens.replaced == ["token-1"]
     with pytest.raises(Unauthorized):
         bench.look_up(whole(403, "no"))
 

@@ -215,7 +215,7 @@ def test_every_answer_to_an_upload_has_one_meaning(
     with pytest.raises(kind) as caught:
         bench.upload(whole(status, body))
     assert type(caught.value) is kind and caught.value.http_status == status
-    assert (bench.writes, bench.tokens.dropped) == (1, [])
+    assert (bench.writes, bench.tokens.replaced) == (1, [])
 
 
 def test_a_file_called_duplicate_is_no_duplicate(bench: Bench) -> None:
@@ -237,7 +237,7 @@ REFUSALS = {
 @pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
 def test_after_a_refused_token_the_whole_document_is_sent_once_more(bench: Bench, refusal: Reply) -> None:
     assert bench.upload(refusal, whole(200, TAKEN)) == 81234
-    assert bench.tokens.dropped == ["token-1"] and bench.writes == bench.readings == 2
+    assert bench.tokens.replaced == ["token-1"] and bench.writes == bench.readings == 2
     first, second = bench.server.received
     assert second.headers["authorization"] == "Bearer token-2"
     assert [part.get_payload(decode=True) for part in parts_of(first)] == [

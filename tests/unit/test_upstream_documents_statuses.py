@@ -234,7 +234,7 @@ def test_a_wholly_unreadable_answer_is_unavailable(bench: Bench, reply: Reply, k
     assert type(caught.value) is kind
 
 
-def test_a_refused_token_is_dropped_and_the_query_is_made_again(bench: Bench) -> None:
+def test_a_refused_token_is_replaced_and_the_query_is_made_again(bench: Bench) -> None:
     bench.ask(whole(401), whole(200, answered(entry(9001), entry(9002))))
-    assert bench.tokens.dropped == ["token-1"]
+    assert bench.tokens.replaced == ["token-1"]
     assert bench.server.received[1].headers["authorization"] == "Bearer token-2"

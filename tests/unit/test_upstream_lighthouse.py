@@ -189,7 +189,7 @@ def test_every_answer_to_a_create_has_one_meaning(
         bench.create(whole(status, body))
     assert type(caught.value) is kind
     assert (caught.value.http_status, caught.value.code) == (status, code)
-    assert (bench.writes, bench.tokens.dropped) == (1, [])
+    assert (bench.writes, bench.tokens.replaced) == (1, [])
 
 
 @pytest.mark.parametrize("reply", [reset, raw(b""), raw(b"HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\n{")])
@@ -210,12 +210,19 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
-def test_a_refused_token_is_dropped_and_the_call_made_once_more(bench: Bench, refusal: Reply) -> None:
+def test_a_refused_token_is_replaced_and_the_call_made_once_more(bench: Bench, refusal: Reply) -> None:
     assert bench.create(refusal, whole(200, itf())) == HELD
-    assert bench.tokens.dropped == ["token-1"] and bench.writes == 2
+    assert bench.tokens.replaced == ["token-1"] and bench.writes == 2
     assert [sent.headers["authorization"] for sent in bench.server.received] == ["Bearer token-1", "Bearer token-2"]
     assert bench.read(refusal, whole(200, itf())) == HELD
-    assert bench.tokens.dropped == ["token-1", "token-2"]
+    assert bench.tokens.replaced == ["token-1", "token-2"]
+
+
+def test_a_refused_token_that_stays_is_not_sent_once_more(bench: Bench) -> None:
+    bench.tokens.scarce = True
+    with pytest.raises(Unauthorized):
+        bench.create(whole(401))
+    assert len(bench.server.received) == bench.writes == 1
 
 
 @pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)

@@ -78,7 +78,7 @@ def test_everybody_has_a_token_of_their_own_in_every_process(redis: Redis) -> No
     here, there = tokens_of(redis, source), tokens_of(redis, source)
     assert here.get(ADA) == there.get(ADA) == f"{ADA.icn}-1"
     assert here.get(BOB) == there.get(BOB) == f"{BOB.icn}-2"
-    here.drop(ADA, f"{ADA.icn}-1")
+    assert here.replace(ADA, f"{ADA.icn}-1") == here.replace(ADA, f"{ADA.icn}-3") == f"{ADA.icn}-3"
     assert (there.get(BOB), there.get(ADA)) == (f"{BOB.icn}-2", f"{ADA.icn}-3")
 
 

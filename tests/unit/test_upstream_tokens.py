@@ -12,6 +12,7 @@ from cryptography.fernet import Fernet
 from redis import Redis
 
 from flaskapp.upstreams.errors import Throttled, Unauthorized, Unavailable
+from flaskapp.upstreams.tokens import cache as tokens_cache
 from flaskapp.upstreams.tokens.cache import FetchedToken, TokenCache
 from flaskapp.upstreams.tokens.store import ImpatientRedis
 from sandbox.servers import EmbeddedValkey
@@ -137,52 +138,53 @@ def test_a_token_without_any_lifetime_is_used_once(redis: Redis) -> None:
     assert [tokens.get(), tokens.get()] == ["secret-1", "secret-2"]
 
 
-def test_a_dropped_token_is_gone_for_every_process(redis: Redis) -> None:
+def test_a_replaced_token_is_replaced_for_every_process(redis: Redis) -> None:
     source = Source()
     here, there = cache(redis, source), cache(redis, source)
     here.get(), there.get()
-    here.drop("secret-1")
+    assert here.replace("secret-1") == "secret-2"
     assert [there.get(), here.get()] == ["secret-2"] * 2
 
 
-def test_a_doubted_token_is_replaced_once_in_a_while_whoever_doubts(redis: Redis) -> None:
+def test_a_token_is_replaced_once_in_a_while_whoever_was_refused(redis: Redis) -> None:
     source = Source()
     for _ in range(5):
         for process in (cache(redis, source), cache(redis, source)):
-            process.doubt(process.get())
-    assert cache(redis, source).get() == "secret-2" and source.calls == 2
-    redis.delete("surefile:token:test:doubted")
-    cache(redis, source).doubt("secret-1")
-    assert source.calls == 2, "an old one"
-    cache(redis, source).doubt("secret-2")
-    assert source.calls == 3
+            assert process.replace(process.get()) == "secret-2"
+    assert source.calls == 2
+    assert 50 < redis.ttl("surefile:token:test:replaced") <= 60
+    redis.delete("surefile:token:test:replaced")
+    assert cache(redis, source).replace("secret-1") == "secret-2", "an old one"
+    assert cache(redis, source).replace("secret-2") == "secret-3"
 
 
-def test_a_doubted_token_stays_with_all_while_no_other_can_be_had(redis: Redis) -> None:
+def test_a_token_stays_with_all_while_no_other_can_be_had(redis: Redis) -> None:
     source = Source()
     here, there = cache(redis, source), cache(redis, source)
     token = here.get()
     source.error = Throttled("veis", "full", retry_after=60)
-    here.doubt(token)
-    assert there.get() == here.get() == token and source.calls == 2
+    assert here.replace(token) == there.get() == here.get() == token and source.calls == 2
     assert 3500 < redis.ttl("surefile:token:test") <= 3540
 
 
-def test_without_redis_a_doubted_token_is_dropped(no_redis: Redis) -> None:
+def test_without_redis_a_process_replaces_its_token_as_seldom(no_redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     source = Source()
     process = cache(no_redis, source)
-    process.doubt(process.get())
-    assert process.get() == "secret-2"
+    assert process.replace(process.get()) == process.replace("secret-2") == process.get() == "secret-2"
+    monkeypatch.setattr(tokens_cache, "REPLACE_SECONDS", 0)
+    process = cache(no_redis, source)
+    assert process.get() == "secret-3"
+    source.error = Throttled("veis", "full", retry_after=60)
+    assert process.replace("secret-3") == process.get() == "secret-3" and source.calls == 4
+    source.error = None
+    assert process.replace("secret-3") == process.get() == "secret-5"
 
 
-def test_dropping_an_old_token_leaves_its_successor(redis: Redis) -> None:
+def test_replacing_an_old_token_leaves_its_successor(redis: Redis) -> None:
     source = Source()
     here, there = cache(redis, source), cache(redis, source)
     there.get()
-    here.drop("secret-1")
-    here.get()
-    there.drop("secret-1")
-    assert there.get() == "secret-2"
+    assert here.replace("secret-1") == there.replace("secret-1") == "secret-2"
     assert source.calls == 2
 
 
@@ -258,8 +260,7 @@ def test_without_redis_the_process_fetches_once_for_itself(no_redis: Redis) -> N
     tokens = cache(no_redis, source)
     assert set(all_outcomes([tokens.get] * 25)) == {"secret-1"}
     assert tokens.get() == "secret-1"
-    tokens.drop("secret-1")
-    assert tokens.get() == "secret-2"
+    assert tokens.replace("secret-1") == "secret-2"
     assert source.calls == 2
 
 
@@ -277,8 +278,7 @@ def test_a_redis_that_never_answers_costs_all_callers_together_one_wait() -> Non
         started = time.monotonic()
         assert set(all_outcomes([tokens.get] * 25)) == {"secret-1"}
         assert time.monotonic() - started < 6
-        tokens.drop("secret-1")
-        assert tokens.get() == "secret-2"
+        assert tokens.replace("secret-1") == "secret-2"
         assert time.monotonic() - started < 6
 
 

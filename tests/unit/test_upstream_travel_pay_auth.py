@@ -58,7 +58,7 @@ def test_a_wrong_number_of_subscription_keys_stops_the_start_by_its_settings_nam
 
 
 @pytest.mark.parametrize(
-    ("body", "veis_dropped", "personal_dropped"),
+    ("body", "veis_replaced", "personal_replaced"),
     [
         (BY_GATEWAY, ["token-1"], []),
         (BY_BTSSS, [], ["personal-1"]),
@@ -68,10 +68,10 @@ def test_a_wrong_number_of_subscription_keys_stops_the_start_by_its_settings_nam
     ],
 )
 def test_exactly_the_refused_token_is_replaced_and_the_call_made_once_more(
-    bench: Bench, body: Body, veis_dropped: list[str], personal_dropped: list[str]
+    bench: Bench, body: Body, veis_replaced: list[str], personal_replaced: list[str]
 ) -> None:
     list_claims(bench.answering(whole(401, body), LISTED))
-    assert (bench.veis.dropped, bench.personal.dropped) == (veis_dropped, personal_dropped)
+    assert (bench.veis.replaced, bench.personal.replaced) == (veis_replaced, personal_replaced)
     again = bench.server.received[1].headers
     assert again["authorization"] == f"Bearer {bench.veis.get()}"
     assert again["btsss-access-token"] == bench.personal.get()
@@ -82,6 +82,17 @@ def test_a_token_refused_twice_is_unauthorized(bench: Bench, body: Body) -> None
     with pytest.raises(Unauthorized) as caught:
         list_claims(bench.answering(whole(401, body)))
     assert len(bench.server.received) == 2 and caught.value.upstream == "travel_pay"
+
+
+@pytest.mark.parametrize("body", [BY_GATEWAY, BY_BTSSS, NO_FORM])
+def test_a_refused_token_that_stays_is_not_sent_once_more(bench: Bench, exchange: Exchange, body: Body) -> None:
+    bench.veis.scarce = bench.personal.scarce = exchange.veis.scarce = True
+    with pytest.raises(Unauthorized):
+        list_claims(bench.answering(whole(401, body)))
+    assert len(bench.server.received) == 1
+    with pytest.raises(Unauthorized):
+        exchange.fetch(whole(401, body))
+    assert len(exchange.server.received) == 1
 
 
 def test_a_traveler_is_in_no_repr() -> None:
@@ -138,7 +149,7 @@ def test_a_token_without_a_lifetime_is_used_for_55_minutes(
 @pytest.mark.parametrize("body", [BY_GATEWAY, "<html>"])
 def test_a_veis_token_the_gateway_refuses_is_replaced_once(exchange: Exchange, body: Body) -> None:
     assert exchange.fetch(whole(401, body), TOKEN).value == "personal-1"
-    assert exchange.veis.dropped == ["token-1"]
+    assert exchange.veis.replaced == ["token-1"]
     with pytest.raises(Unauthorized):
         exchange.fetch(whole(401, body))
     assert len(exchange.server.received) == 4
@@ -147,7 +158,7 @@ def test_a_veis_token_the_gateway_refuses_is_replaced_once(exchange: Exchange, b
 def test_a_person_btsss_refuses_costs_nobody_else_a_token(exchange: Exchange) -> None:
     with pytest.raises(Unauthorized):
         exchange.fetch(whole(401, BY_BTSSS))
-    assert exchange.veis.dropped == [] and len(exchange.server.received) == 1
+    assert exchange.veis.replaced == [] and len(exchange.server.received) == 1
 
 
 @pytest.mark.parametrize(

@@ -33,18 +33,20 @@ BY_BTSSS = envelope(None, 401, "The access token is not valid.")
 
 
 class PersonalTokens:
-    """Ada's tokens: personal-1, personal-2, …, and which of them were dropped."""
+    """Ada's tokens: personal-1, personal-2, …, and which of them were replaced. While `scarce`, there is no other."""
 
     def __init__(self) -> None:
-        self.dropped: list[str] = []
+        self.replaced: list[str] = []
+        self.scarce = False
 
     def get(self, traveler: Traveler = ADA) -> str:
         assert traveler == ADA
-        return f"personal-{len(self.dropped) + 1}"
+        return "personal-1" if self.scarce else f"personal-{len(self.replaced) + 1}"
 
-    def drop(self, traveler: Traveler, token: str) -> None:
+    def replace(self, traveler: Traveler, token: str) -> str:
         assert traveler == ADA
-        self.dropped.append(token)
+        self.replaced.append(token)
+        return self.get()
 
 
 class Bench:

@@ -88,15 +88,15 @@ def settings(**changes: Any) -> Config:
 
 
 class Tokens:
-    """Gives token-1, token-2, … and remembers what was dropped."""
+    """Gives token-1, token-2, … and remembers what was replaced. While `scarce`, there is no other."""
 
     def __init__(self) -> None:
-        self.dropped: list[str] = []
+        self.replaced: list[str] = []
+        self.scarce = False
 
     def get(self) -> str:
-        return f"token-{len(self.dropped) + 1}"
+        return "token-1" if self.scarce else f"token-{len(self.replaced) + 1}"
 
-    def drop(self, token: str) -> None:
-        self.dropped.append(token)
-
-    doubt = drop
+    def replace(self, token: str) -> str:
+        self.replaced.append(token)
+        return self.get()

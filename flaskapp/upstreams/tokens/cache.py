@@ -19,23 +19,24 @@ from flaskapp.upstreams.transport.http import seconds_left
 
 T = TypeVar("T")
 _POLL_SECONDS = 0.05
-DOUBT_SECONDS = 60
+REPLACE_SECONDS = 60
 
 
 class Tokens(Protocol):
     def get(self) -> str: ...
-    def drop(self, token: str) -> None: ...
-    def doubt(self, token: str) -> None: ...
+    def replace(self, token: str) -> str: ...
 
 
 def with_token(tokens: Tokens, call: Callable[[str], T]) -> T:
-    """Make the call. If its token is refused, drop exactly that token and call once more with another."""
+    """Make the call. If its token is refused and another can be had, call once more with that."""
     token = tokens.get()
     try:
         return call(token)
     except Unauthorized:
-        tokens.drop(token)
-    return call(tokens.get())
+        another = tokens.replace(token)
+        if another == token:
+            raise
+    return call(another)
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def renewed(error: UpstreamError) -> UpstreamError:
 
 
 class TokenCache:
-    """`get()` answers from Redis, or fetches; `drop(token)` forgets exactly that token.
+    """`get()` answers from Redis, or fetches; `replace(token)` is for a token that was refused.
 
     The caches of a process share `redis`, and with it its one connection. `fetch_seconds` is the total limit of one
     `fetch`: a refresher silent for longer has died. Without Redis the process keeps its own copy. `holder` names one of
@@ -82,29 +83,38 @@ class TokenCache:
         self._mutex = threading.Lock()
         self._flight: Future[str] | None = None
         self._copy: tuple[str, float] | None = None
+        self._forgotten: str | None = None
+        self._keeps_until = 0.0
 
     def get(self) -> str:
         """A token that is still usable. Raises what the fetch raises, to every caller that waits for it."""
         return self._known() or self._refresh()
 
-    def drop(self, token: str) -> None:
-        """Forget this token, here and for all processes, unless it has been replaced already."""
-        with self._mutex:
-            if self._copy and self._copy[0] == token:
-                self._copy = None
-        self._store.delete(token)
+    def replace(self, token: str) -> str:
+        """Another token than this refused one; the same one while no other can be had.
 
-    def doubt(self, token: str) -> None:
-        """Replace this token, which may be a good one: at most once in `DOUBT_SECONDS`, and only if another can be had.
-
-        Raises what `get` does. Without Redis, which keeps that time, the token is dropped.
+        A refusal may be about one person or one claim, whatever it says of the token. So a token is replaced at most
+        once in `REPLACE_SECONDS` by all processes: one person's trouble must not cost everybody a token with each call.
+        Raises what `get` does.
         """
         copy = self._copy
-        if self._store.doubt(token, DOUBT_SECONDS):
-            if self.get() == token and copy:
-                self._store.write(token, copy[1] - time.monotonic())
-        elif not self._store.reachable:
-            self.drop(token)
+        removed = self._store.remove(token, REPLACE_SECONDS) if self._store.reachable else self._forget(token)
+        try:
+            another = self.get()
+        finally:
+            self._forgotten = None
+        if removed and another == token and copy:
+            self._store.write(token, copy[1] - time.monotonic())
+        return another
+
+    def _forget(self, token: str) -> bool:
+        """The same without Redis: only this process can know how long ago it was."""
+        now = time.monotonic()
+        with self._mutex:
+            if now < self._keeps_until or not self._copy or self._copy[0] != token:
+                return False
+            self._forgotten, self._keeps_until = token, now + REPLACE_SECONDS
+        return True
 
     def _known(self) -> str | None:
         """The token in Redis. An empty Redis means dropped or flushed; if it is down, only our own copy is left."""
@@ -112,7 +122,8 @@ class TokenCache:
         if shared:
             self._keep(*shared)
             return shared[0]
-        return None if self._store.reachable else self._own()
+        own = None if self._store.reachable else self._own()
+        return None if own == self._forgotten else own
 
     def _own(self) -> str | None:
         with self._mutex:

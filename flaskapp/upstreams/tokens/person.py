@@ -58,9 +58,9 @@ class PersonTokens:
         """That person's token. Raises what the fetch raises, to every caller that waits for it."""
         return self._of(traveler).get()
 
-    def drop(self, traveler: Traveler, token: str) -> None:
-        """Forget this token of that person, here and for all processes, unless it has been replaced already."""
-        self._of(traveler).drop(token)
+    def replace(self, traveler: Traveler, token: str) -> str:
+        """Another token of that person than this refused one, as `TokenCache.replace` gives it."""
+        return self._of(traveler).replace(token)
 
     def _of(self, traveler: Traveler) -> TokenCache:
         # Two threads at once would make two caches of one person, and those would exchange twice.

@@ -29,6 +29,12 @@ _WAIT_SECONDS = 0.5
 _ADDRESS = ("host", "port", "db", "username", "password", "credential_provider", "path")
 _KINDS = {kind.__name__: kind for kind in UpstreamError.__subclasses__()}
 _DELETE_IF_EQUAL = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
+_REMOVE_SELDOM = """
+if redis.call('get', KEYS[1]) == ARGV[1] and redis.call('set', KEYS[2], 1, 'NX', 'EX', ARGV[2]) then
+    return redis.call('del', KEYS[1])
+end
+return 0
+"""
 
 
 class ImpatientRedis:
@@ -101,19 +107,12 @@ class TokenStore:
         sealed = self._encrypt(token.encode())
         self._redis.try_redis(lambda redis: redis.set(self._key, sealed, px=max(1, int(seconds * 1000))))
 
-    def delete(self, token: str) -> None:
-        """Remove the shared token if it is this one, and not one that another process has just put in its place."""
-        sealed = self._sealed(token)
-        if sealed is not None:
-            self._delete_if_equal(self._key, sealed)
-
-    def doubt(self, token: str, seconds: int) -> bool:
+    def remove(self, token: str, seconds: int) -> bool:
         """Remove the shared token if it is this one, unless one was removed so within these seconds."""
-        sealed, key = self._sealed(token), f"{self._key}:doubted"
-        if sealed is None or not self._redis.try_redis(lambda redis: redis.set(key, 1, nx=True, ex=seconds)):
-            return False
-        self._delete_if_equal(self._key, sealed)
-        return True
+        sealed, mark = self._sealed(token), f"{self._key}:replaced"
+        return sealed is not None and bool(
+            self._redis.try_redis(lambda redis: redis.eval(_REMOVE_SELDOM, 2, self._key, mark, sealed, seconds))
+        )
 
     def _sealed(self, token: str) -> bytes | None:
         """The stored form of this token if it is the shared one."""

@@ -1,7 +1,7 @@
 """Tokens of every Travel Pay call: VEIS's lets us through the gateway, the person's says who the call is for.
 
-Each is refused in its own form, and only the refused one is dropped: everybody shares VEIS's, and one person's trouble
-must not make all others fetch it again.
+Each is refused in its own form, and only the refused one is replaced, as seldom as every token is: everybody shares
+VEIS's, and one person's trouble must not make all others fetch it again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 class TravelerTokens(Protocol):
     def get(self, traveler: Traveler) -> str: ...
-    def drop(self, traveler: Traveler, token: str) -> None: ...
+    def replace(self, traveler: Traveler, token: str) -> str: ...
 
 
 class TravelerTokenClient:
@@ -65,9 +65,10 @@ class TravelerTokenClient:
         except Unauthorized as refusal:
             if refusal.code == PERSON_TOKEN_REFUSED:
                 raise
-            code = refusal.code
-        _replace_veis(self._veis_tokens, veis_token, code)
-        return self._ask(vouched, self._veis_tokens.get())
+            another = self._veis_tokens.replace(veis_token)
+            if another == veis_token:
+                raise
+        return self._ask(vouched, another)
 
     def _ask(self, vouched: str, veis_token: str) -> FetchedToken:
         config = self._config
@@ -101,16 +102,18 @@ class TravelPayAuth:
 
         Raises what `call` raises, and what fetching a token does (`TravelerTokenClient.fetch_token`).
         """
-        veis_token, person_token = self._tokens(traveler)
+        tokens = self._tokens(traveler)
         try:
-            return call(self._headers(veis_token, person_token))
+            return call(self._headers(*tokens))
         except Unauthorized as refusal:
-            code = refusal.code
-        if code != PERSON_TOKEN_REFUSED:
-            _replace_veis(self._veis_tokens, veis_token, code)
-        if code != VEIS_TOKEN_REFUSED:
-            self._person_tokens.drop(traveler, person_token)
-        return call(self._headers(*self._tokens(traveler)))
+            if refusal.code != PERSON_TOKEN_REFUSED:
+                self._veis_tokens.replace(tokens[0])
+            if refusal.code != VEIS_TOKEN_REFUSED:
+                self._person_tokens.replace(traveler, tokens[1])
+            others = self._tokens(traveler)
+            if others == tokens:
+                raise
+        return call(self._headers(*others))
 
     def _tokens(self, traveler: Traveler) -> tuple[str, str]:
         """VEIS's token and the person's. The person's is fetched first, since that may replace VEIS's."""
@@ -125,15 +128,6 @@ class TravelPayAuth:
             "Content-Type": "application/json",
             **self._keys,
         }
-
-
-def _replace_veis(tokens: Tokens, token: str, code: str | None) -> None:
-    """Replace the token that everybody shares. Where the refusal may mean the person's, that is done seldom: otherwise
-    one person's trouble would cost everybody a token with each call."""
-    if code == VEIS_TOKEN_REFUSED:
-        tokens.drop(token)
-    else:
-        tokens.doubt(token)
 
 
 def token_seconds(config: Config) -> float:
