@@ -29,6 +29,8 @@ FIRST = (
     "tests/e2e/test_make_run.py",
     "tests/simulator/test_simulator.py",
     "tests/e2e/test_demo.py",
+    "tests/e2e/test_console_in_a_browser.py",
+    "tests/e2e/test_site_in_a_browser.py",
     "tests/simulator",
     "tests/hostile/test_every_operation.py",
     "tests/integration/test_outage_day.py",

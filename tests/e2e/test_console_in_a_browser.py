@@ -194,7 +194,7 @@ def refuse(product: Product, date: str) -> None:
     product.control.play("btsss", "refused")
     file_claim(product, date=date)
     product.work()
-    product.control.reset()
+    product.control.clear("btsss")
 
 
 def is_fetch(route: Route) -> bool:

@@ -125,6 +125,11 @@ def command(product: Product, *args: str) -> Result:
     return product.app.test_cli_runner().invoke(args=list(args))
 
 
+def tokens_may_be_replaced(product: Product) -> None:
+    """As if no token had been replaced for a while."""
+    product.redis.delete(*product.redis.keys("surefile:token:*:replaced"), "none")
+
+
 def texts(product: Product, number: int = 1) -> list[str]:
     """The templates of the texts that reached somebody, oldest first."""
     return [text["template"] for text in reversed(product.phone(number))]

@@ -181,8 +181,8 @@ def use(product: Product) -> None:
 
 def test_one_that_a_form_has_used_is_theirs_while_upstream_shows_it_and_then_a_new_one_is(product: Product) -> None:
     """Never a date that is no more. A page that gets no valid one posts, and the person has today's date."""
-    reconfigure(product, itf_first_look_seconds=PATIENT)
     use(product)
+    reconfigure(product, itf_first_look_seconds=PATIENT)
     person = sign_in(product)
     (shown,) = while_working(product, person.shown)
     assert (shown["status"], shown["recordMessage"]) == ("active", USED_WORDS)
@@ -203,8 +203,8 @@ def test_one_that_a_form_has_used_is_theirs_while_upstream_shows_it_and_then_a_n
 
 
 def test_whoever_posts_first_has_the_used_one_looked_up_as_well(product: Product) -> None:
-    reconfigure(product, itf_first_look_seconds=PATIENT)
     use(product)
+    reconfigure(product, itf_first_look_seconds=PATIENT)
     change(product, ADA, status="used")
     made = while_working(product, sign_in(product).ask)
     product.work()
@@ -220,8 +220,8 @@ def has_tried(product: Product) -> bool:
 
 def test_one_that_was_not_seen_for_a_moment_is_no_answer_to_a_request_for_a_new_one(product: Product) -> None:
     """Neither for the creation nor for a look. The new one is created when upstream shows the used one no more."""
-    reconfigure(product, itf_first_look_seconds=PATIENT)
     use(product)
+    reconfigure(product, itf_first_look_seconds=PATIENT)
     person = sign_in(product)
     change(product, ADA, status="used")
     assert while_working(product, person.shown) == []
@@ -239,8 +239,8 @@ def test_one_that_was_not_seen_for_a_moment_is_no_answer_to_a_request_for_a_new_
 
 
 def test_one_that_was_not_seen_for_a_moment_is_the_used_one_again_where_nobody_requested_one(product: Product) -> None:
-    reconfigure(product, itf_first_look_seconds=PATIENT)
     use(product)
+    reconfigure(product, itf_first_look_seconds=PATIENT)
     change(product, ADA, status="used")
     assert while_working(product, sign_in(product).shown) == []
     change(product, ADA, status="active")
@@ -296,8 +296,8 @@ def test_a_request_is_on_record_today_while_nobody_can_see_whether_the_used_one_
 
 
 def test_another_that_upstream_shows_instead_of_the_used_one_is_the_persons(product: Product) -> None:
-    reconfigure(product, itf_first_look_seconds=PATIENT)
     use(product)
+    reconfigure(product, itf_first_look_seconds=PATIENT)
     remove(product, ADA)
     pass_time(product, hours=2)
     body = {"icn": ADA.icn, "age_days": 0}

@@ -12,7 +12,7 @@ from flaskapp.upstreams.errors import Unavailable
 from flaskapp.web.passthrough import Bulkhead, enter, report_to_breaker
 from sandbox.upstreams.cast import DEFAULT_CAST
 from tests.integration.itf_steps import pass_time
-from tests.integration.steps import publish, reconfigure
+from tests.integration.steps import publish, reconfigure, tokens_may_be_replaced
 from tests.integration.travel_pay_filing import come_to, file
 from tests.integration.travel_pay_reading import APPOINTMENTS_URL, CONTACTS_URL, LIST, mend, reads, refusal
 from tests.integration.travel_pay_steps import (
@@ -20,7 +20,6 @@ from tests.integration.travel_pay_steps import (
     FIND,
     Traveling,
     received,
-    tokens_may_be_replaced,
     traveling,
 )
 from tests.product import Product, eventually

@@ -13,7 +13,7 @@ from sandbox.settings import OPERATOR, kept_secrets
 from tests.edge_app import log_in
 from tests.integration import travel_pay_steps as steps
 from tests.integration.itf_steps import pass_time
-from tests.integration.steps import command, reconfigure, sweep
+from tests.integration.steps import command, reconfigure, sweep, tokens_may_be_replaced
 from tests.integration.travel_pay_filing import (
     BEN,
     CARLA,
@@ -162,7 +162,7 @@ def test_an_expired_token_costs_no_step_a_second_attempt(product: Product) -> No
     for operation, left in ((BEGIN, "claim"), (MILEAGE, "expense")):
         product.control.set("travel_pay", "expire", operation=operation, times=1)
         product.work(until=lambda left=left: filing.row["step"] != left)
-        steps.tokens_may_be_replaced(product)
+        tokens_may_be_replaced(product)
     product.control.set("travel_pay", "expire", operation=SUBMIT, times=1)
     product.control.call("POST", "travel_pay", "revoke", json={"token": "veis"})
     product.work()

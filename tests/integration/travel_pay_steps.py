@@ -21,11 +21,6 @@ FIND, BEGIN, MILEAGE, SUBMIT = (
 READ = "GET /api/v3/claims"
 
 
-def tokens_may_be_replaced(product: Product) -> None:
-    """As if no token had been replaced for a while."""
-    product.redis.delete(*product.redis.keys("surefile:token:*:replaced"), "none")
-
-
 def refuse_in(product: Product, message: str, operation: str, times: int | None = None) -> None:
     """Have Travel Pay refuse that operation with a 400 in its own form and in these words."""
     body = json.dumps({"statusCode": 400, "message": message, "success": False, "data": None})
