@@ -71,10 +71,14 @@ EMPTY = """
     DELETE FROM form526_submissions; DELETE FROM intents_to_file; DELETE FROM accounts;
     DELETE FROM travel_claims; DELETE FROM notifications; DELETE FROM cases; DELETE FROM outbox_messages;
     DELETE FROM outbox_attempts; DELETE FROM outbox_history; DELETE FROM outbox_breakers;
-    DELETE FROM outbox_breaker_trips; DELETE FROM outbox_processes;
+    DELETE FROM outbox_breaker_trips; DELETE FROM outbox_processes; DELETE FROM outbox_leases; DELETE FROM audits;
+    DELETE FROM itf_first_looks; DELETE FROM itf_refresh_ticks; DELETE FROM idempotency_keys;
+    DELETE FROM outbox_counts; DELETE FROM outbox_tally;
+    UPDATE outbox_counted SET upto = 0, next_upto = 0, next_xid = DEFAULT;
     SELECT setval(pg_get_serial_sequence('outbox_messages', 'id'), 1),
            setval(pg_get_serial_sequence('outbox_attempts', 'id'), 1),
-           setval(pg_get_serial_sequence('outbox_history', 'id'), 1)
+           setval(pg_get_serial_sequence('outbox_history', 'id'), 1),
+           setval(pg_get_serial_sequence('outbox_breaker_trips', 'id'), 1)
 """
 
 
