@@ -248,19 +248,13 @@ def refuse_session(error: UpstreamError) -> Response:
 @describe(
     "Appointments and details of a check-in",
     tag="Check-in",
-    security=ANYBODY,
-    answers={
-        200: Answer(
-            "`payload` with `appointments`, `demographics`, …; without a session the `read.none` object.",
-            any_of(CHECK_IN, PERMISSIONS),
-        )
-    },
+    answers={200: Answer("`payload` with `appointments`, `demographics`, …", CHECK_IN), 401: NO_SESSION},
     problems={404: "No such check-in.", 502: "LoROTA does not answer.", 503: f"{CROWDED} Or LoROTA refuses us."},
 )
 def show_check_in(uuid: str) -> Response:
     check_in = current_for(uuid)
     if check_in is None:
-        return answer(permissions("read.none", uuid))
+        return unauthorized(uuid)
     try:
         with waiting_for("lorota", busy=UNREADABLE):
             data = service.load_check_in(upstreams().lorota, check_in)
@@ -269,7 +263,7 @@ def show_check_in(uuid: str) -> Response:
             raise Problem(404, detail="This link has expired.") from error
         if error.code == PERSON_TOKEN_REFUSED:
             service.end_session(check_in)
-            return answer(permissions("read.none", uuid))
+            return unauthorized(uuid)
         if isinstance(error, Unauthorized):
             # Our own key was refused, which takes nobody's session away.
             seconds = math.ceil(current_app.extensions["config"].breaker_open_seconds)

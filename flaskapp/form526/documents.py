@@ -169,10 +169,24 @@ def fail_document(
 
 def record_failure(session: DbSession, document: DocumentSubmission, actor: str, details: dict[str, Any]) -> None:
     """History, e-mail and case of a failed document. Unlinked and unconfirmed ones have cases of their own kinds."""
-    document.notification = "document_unconfirmed" if document.unconfirmed else notification_of(document.failed_step)
+    document.notification = notification_of_failed(document)
     moved = {"step": document.failed_step, "notification": document.notification}
     write_move(session, document, PENDING, FAILED, actor, **moved)
     subjects.notify(session, DOCUMENT_SUBJECT, document)
+    hold_failed(session, document, details)
+
+
+def correct_failure(session: DbSession, document: DocumentSubmission, why: str) -> None:
+    """A late answer shows that more is known of a failed document than the person was told, or less."""
+    subjects.tell_again(session, DOCUMENT_SUBJECT, document, notification_of_failed(document), why)
+    hold_failed(session, document, {"why": why})
+
+
+def notification_of_failed(document: DocumentSubmission) -> str:
+    return "document_unconfirmed" if document.unconfirmed else notification_of(document.failed_step)
+
+
+def hold_failed(session: DbSession, document: DocumentSubmission, details: dict[str, Any]) -> None:
     kind = CASE_OF_STEP.get(document.failed_step or "", "document_failed")
     kind = "may_exist_upstream" if document.unconfirmed else kind
     about = {"submission": str(document.submission_id), "document": document.kind, "step": document.failed_step}

@@ -17,7 +17,14 @@ from flaskapp.current import database_now, settings
 from flaskapp.db import DbSession
 from flaskapp.form526.attachments.intake import stored_chunks
 from flaskapp.form526.attachments.types import with_ending
-from flaskapp.form526.documents import DOCUMENT_SUBJECT, SUBJECT, UPLOAD_WORK, fail_document, record_arrival
+from flaskapp.form526.documents import (
+    DOCUMENT_SUBJECT,
+    SUBJECT,
+    UPLOAD_WORK,
+    correct_failure,
+    fail_document,
+    record_arrival,
+)
 from flaskapp.form526.earlier import ARRIVED, Received, earlier_ids, received_from
 from flaskapp.form526.models import Attachment, DocumentSubmission, Submission
 from flaskapp.form526.ptsd import ptsd_parts
@@ -144,13 +151,16 @@ def record_upload_failed(session: DbSession, document_id: str, kind: str, detail
 
 def reconsider_copies(session: DbSession, document_id: str) -> None:
     """An upload was answered late: with another id than the one that is polled, it is there twice; refused, it may be
-    there only once."""
+    there only once. Of a failed one the person is then told anew what is known."""
     document: DocumentSubmission = subjects.lock(session, DOCUMENT_SUBJECT, document_id)
+    told = document.unconfirmed
     twice = copies(session, document_id, beside_polled(session, document)) > 1
     if document.lighthouse_request_id is None or document.possibly_twice == twice:
         return
     document.possibly_twice = twice
     subjects.note(session, DOCUMENT_SUBJECT, document_id, "reconsidered", "worker", possibly_twice=twice)
+    if document.unconfirmed != told:
+        correct_failure(session, document, "an upload was answered late")
 
 
 def copies(session: DbSession, document_id: str, beside: int) -> int:

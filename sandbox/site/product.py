@@ -133,7 +133,12 @@ def first_error(reply: requests.Response) -> Mapping[str, Any]:
 
 
 def code_of(reply: requests.Response) -> str:
-    return str(first_error(reply).get("code", ""))
+    """The code of the first error. Check-in's refusal of a caller without a session has no errors, and so none."""
+    return "CHECK_IN" if is_no_session(reply) else str(first_error(reply).get("code", ""))
+
+
+def is_no_session(reply: requests.Response) -> bool:
+    return reply.status_code == 401 and b'"read.none"' in reply.content
 
 
 def trouble_of(reply: requests.Response) -> Trouble:
@@ -143,4 +148,4 @@ def trouble_of(reply: requests.Response) -> Trouble:
     kind = "away" if status >= 500 else KINDS.get(status, "refused")
     wait = reply.headers.get("Retry-After", "")
     seconds = math.ceil(float(wait)) if wait.replace(".", "", 1).isdigit() else None
-    return Trouble(kind, str(error.get("code", "")), str(error.get("detail", "")), seconds)
+    return Trouble(kind, code_of(reply), str(error.get("detail", "")), seconds)

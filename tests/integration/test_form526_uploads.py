@@ -208,6 +208,36 @@ def test_a_refusal_that_comes_late_shows_that_a_document_is_there_once(product: 
     assert (len(uploaded(product)), evidence(product)["possibly_twice"]) == (1, False)
 
 
+def test_whoever_was_told_that_nobody_knows_is_told_when_a_late_answer_says_it(product: Product) -> None:
+    """The upload that is polled failed, and one that was lost might have arrived: until it turns out to be refused."""
+    person = filer(product)
+    filed = person.file(person.attach())
+    product.work(until=lambda: documents(product))
+    document = evidence(product)["id"]
+    held = grant(product, document)
+    product.control.set("documents", "status", status=413, operation=UPLOADS, times=1)
+    refused = call(product, held, UPLOAD)
+    lose(product, held)
+    product.control.turn("documents", plan="fails_at_claims_evidence")
+    while (again := grant(product, document)).purpose == "look_up":
+        runner.finish(UPLOAD, again, call(product, again, UPLOAD))
+        pass_time(product, **CONFIRMABLE)
+    runner.finish(UPLOAD, again, call(product, again, UPLOAD))
+    poll(product)
+    (shown,) = person.documents(filed)
+    assert ("could not confirm" in shown["message"], mails(product, 2)[-1]) == (True, "form526.document_unconfirmed")
+    assert product.cases() == ["may_exist_upstream"]
+    runner.finish(UPLOAD, held, refused)
+    product.work()
+    (shown,) = person.documents(filed)
+    assert ("did not get into your file" in shown["message"], mails(product, 3)[-1]) == (
+        True,
+        "form526.document_failed",
+    )
+    assert product.cases() == ["may_exist_upstream", "document_failed"]
+    assert command(product, "audit").exit_code == 0
+
+
 def test_a_failed_settle_keeps_the_request_id_and_nothing_is_sent_again(product: Product) -> None:
     accepted(product)
 
