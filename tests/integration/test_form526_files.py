@@ -33,6 +33,7 @@ from tests.integration.form526_steps import (
 from tests.integration.itf_steps import mails, pass_time
 from tests.integration.steps import command, reconfigure
 from tests.product import Product
+from tests.unit.pdfs import LARGE_PAGE
 
 BEN = DEFAULT_CAST[1]
 DAMAGED = "is damaged or not complete"
@@ -84,6 +85,23 @@ def test_an_unacceptable_file_is_refused_with_a_sentence_and_leaves_nothing(prod
     assert sentence(person.send(misplaced)) == f"There is no file. Please send one as {FILE_FIELD}."
     assert sentence(person.send({})) == f"There is no file. Please send one as {FILE_FIELD}."
     assert product.value("SELECT count(*) FROM form526_attachments") == 0
+
+
+@pytest.mark.parametrize("is_set", [True, False])
+def test_a_very_large_page_is_refused_with_what_to_do_only_where_the_setting_says_so(
+    product: Product, is_set: bool
+) -> None:
+    """The backup way takes no larger one; Benefits Documents does (contract: benefits 4.1)."""
+    reconfigure(product, upload_limits_pages=is_set)
+    content, large = BytesIO(), pikepdf.new()
+    large.add_blank_page(page_size=(78 * 72 + 1, 101 * 72 + 1))
+    large.save(content)
+    response = filer(product).upload("plan.pdf", content.getvalue())
+    assert kept(product) == (0 if is_set else 1)
+    if is_set:
+        assert sentence(response) == LARGE_PAGE
+    else:
+        assert response.status_code == 200, response.text
 
 
 def test_a_body_larger_than_any_file_is_a_413_before_it_is_read(product: Product) -> None:

@@ -88,6 +88,15 @@ def test_the_first_visit_shows_what_was_filed_elsewhere(product: Product) -> Non
     assert command(product, "audit").exit_code == 0
 
 
+def test_whoever_posts_first_has_the_date_of_the_one_on_file(product: Product) -> None:
+    reconfigure(product, itf_first_look_seconds=PATIENT)
+    veteran = WITH_ITF["active"]
+    (filed,) = on_file(product, veteran)
+    asked = while_working(product, sign_in(product, veteran).ask)
+    assert (asked["id"], day(asked), asked["recordState"]) == (filed["id"], filed["expires_at"][:10], "confirmed")
+    assert (asked["recordMessage"], creates(product)) == (WORDS["confirmed"], 0)
+
+
 def test_until_somebody_has_looked_no_end_is_promised(product: Product) -> None:
     """Lighthouse is away: what is shown ends today. When it is back, the date is the one on file."""
     veteran = WITH_ITF["active"]

@@ -59,11 +59,16 @@ def test_what_is_on_record_here_is_not_read_again(product: Product) -> None:
     assert reads(product) == before + 1
 
 
-def test_a_pension_itf_filed_elsewhere_is_found_and_kept(product: Product) -> None:
+@pytest.mark.parametrize("itf_type", ["pension", "survivor"])
+def test_an_itf_of_another_type_filed_elsewhere_is_found_and_kept(product: Product, itf_type: str) -> None:
     person = sign_in(product)
-    planted = product.control.call("POST", "lighthouse", "itfs", json={"icn": ADA.icn, "type": "pension"})
-    assert [each["id"] for each in listed(product, person)] == [planted["id"]]
-    assert [(row["type"], row["upstream_id"]) for row in itfs(product)] == [("pension", planted["id"])]
+    planted = product.control.call("POST", "lighthouse", "itfs", json={"icn": ADA.icn, "type": itf_type})
+    shown = listed(product, person)
+    assert [(each["id"], each["type"], each["status"]) for each in shown] == [(planted["id"], itf_type, "active")]
+    assert [(row["type"], row["upstream_id"]) for row in itfs(product)] == [(itf_type, planted["id"])]
+    assert person.shown(f"/{itf_type}") == shown
+    # The route without a type stays compensation only (contract: benefits 3.3).
+    assert person.shown("") == []
 
 
 def test_nobody_sees_the_itfs_of_another(product: Product) -> None:

@@ -125,6 +125,18 @@ def test_a_second_request_after_a_failure_is_noted_on_the_case(product: Product)
 # -- requeueing -----------------------------------------------------------------
 
 
+def test_a_claim_has_no_newer_one_that_a_requeue_would_file_as_well(product: Product) -> None:
+    """The same day is the same row, whoever's session requests it: so no `--although-superseded` is wanted here."""
+    claim = refused_once(product)
+    assert product.ask(product.sign_in()).get_json()["data"]["id"] == claim.id
+    assert product.value("SELECT count(*) FROM travel_claims") == 1
+    assert command(product, "outbox", "requeue", str(claim.message["id"])).exit_code == 0
+    assert product.ask(claim.client).get_json()["data"]["id"] == claim.id
+    assert_filed_in_its_second_cycle(product, claim)
+    # The refused one and the one that was filed.
+    assert (product.value("SELECT count(*) FROM travel_claims"), len(product.submits())) == (1, 2)
+
+
 def test_a_requeue_from_the_shell_files_notifies_and_closes_the_case(product: Product) -> None:
     claim = refused_once(product)
     result = command(product, "outbox", "requeue", str(claim.message["id"]))

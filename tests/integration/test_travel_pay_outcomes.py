@@ -280,6 +280,21 @@ def test_after_five_days_everybody_gets_the_true_state_and_a_requeue_continues_a
     assert [steps.received(product, operation) for operation in (BEGIN, MILEAGE, SUBMIT)] == [5, 5, 4]
 
 
+def test_a_claim_has_no_newer_one_that_a_requeue_would_file_as_well(product: Product) -> None:
+    """The same appointment is the same row, and posting it again after a failure is refused: so no
+    `--although-superseded` is wanted here."""
+    steps.refuse_in(product, "Invalid appointment date format", FIND, times=1)
+    filing = file(product)
+    product.work()
+    assert (filing.stands[0], filing.again()) == ("failed", (422, "NOT_FILED", WORDS["failed"]))
+    assert [str(each["id"]) for each in steps.rows(product)] == [filing.id]
+    assert command(product, "outbox", "requeue", str(filing.message["id"])).exit_code == 0
+    assert filing.again()[0] == 202
+    product.work()
+    assert_filed_once(filing, "answered")
+    assert [str(each["id"]) for each in steps.rows(product)] == [filing.id]
+
+
 def test_a_requeue_on_the_dashboard_continues_at_its_step(product: Product, secrets_folder: Any) -> None:
     """Refused once more, the claim fails once more, and its person is notified again."""
     product.control.set("travel_pay", "status", status=404, operation=SUBMIT, times=2)
