@@ -28,6 +28,8 @@ _CLAIMS_SECONDS = int(DAY_SECONDS)
 _UNKNOWN = "uuid not found"
 # The whole sentence counts: our own claims may not match either, and of our body `dob` may be missing.
 _MISMATCH = re.compile(r"\b(?:last ?name|dob|ssn4) does not match\b")
+# All that a 401 says about a bad or expired token. More words are about our own claims or address.
+_TOKEN_REFUSED = "unauthorized"
 # What a 404 says about data that are no longer there.
 _NO_SUCH_ID = "id not found"
 
@@ -60,15 +62,16 @@ class LorotaClient:
     def data(self, uuid: str, token: str) -> dict[str, Any]:
         """Everything known about that check-in; at least the list `appointments` is there.
 
-        Raises Unauthorized, with the code PERSON_TOKEN_REFUSED for a bad or expired token and without for a refusal of
-        our own key, and Rejected with code `not_found`.
+        Raises Unauthorized, with the code PERSON_TOKEN_REFUSED for a bad or expired token and without for every other
+        401 and 403, and Rejected with code `not_found`.
         """
         headers = {"Authorization": f"Bearer {token}"}
         answer = self._call("data", "GET", f"/data/{quote(uuid, safe='')}", headers)
         payload = _object(answer)
         if answer.status in (401, 403):
-            # Its gateway, which checks our key, answers with a `message` (docs/assumptions.md).
-            raise failure(Unauthorized, UPSTREAM, answer, PERSON_TOKEN_REFUSED if plain_error(payload) else None)
+            # That code ends a session, so only LoROTA's own words have it (docs/assumptions.md).
+            theirs = answer.status == 401 and plain_error(payload) == _TOKEN_REFUSED
+            raise failure(Unauthorized, UPSTREAM, answer, PERSON_TOKEN_REFUSED if theirs else None)
         if answer.status == 404 and _NO_SUCH_ID in plain_error(payload):
             raise failure(Rejected, UPSTREAM, answer, "not_found")
         found = None if payload is None or answer.status != 200 else _check_in(payload, uuid)

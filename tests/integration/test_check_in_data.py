@@ -109,9 +109,12 @@ def test_a_token_that_lorota_no_longer_knows_ends_the_session_and_the_page_asks_
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_refusal_of_our_own_key_takes_nobodys_session_away(product: Product, status: int) -> None:
+@pytest.mark.parametrize(
+    "body", ['{"message": "Forbidden"}', '{"error": "no match for route"}', '{"error": "Not Found"}']
+)
+def test_a_refusal_of_our_own_key_takes_nobodys_session_away(product: Product, status: int, body: str) -> None:
     client = product.sign_in()
-    refusal = {"body": '{"message": "Forbidden"}', "headers": {"Content-Type": "application/json"}}
+    refusal = {"body": body, "headers": {"Content-Type": "application/json"}}
     product.control.set("lorota", "answer", status=status, operation="GET /data", **refusal)
     response = client.get(f"{CHECK_INS}/{ADA.uuid}")
     assert (response.status_code, response.get_json()["errors"][0]["status"]) == (503, "503")

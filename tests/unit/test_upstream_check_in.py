@@ -12,7 +12,14 @@ import jwt
 import pytest
 
 from flaskapp.upstreams.chip import CHIPClient
-from flaskapp.upstreams.errors import Rejected, Throttled, Unauthorized, Unavailable, UpstreamError
+from flaskapp.upstreams.errors import (
+    PERSON_TOKEN_REFUSED,
+    Rejected,
+    Throttled,
+    Unauthorized,
+    Unavailable,
+    UpstreamError,
+)
 from flaskapp.upstreams.lorota import LorotaClient
 from flaskapp.upstreams.tokens.cache import FetchedToken
 from flaskapp.upstreams.tokens.oauth import lifetime_seconds
@@ -168,6 +175,26 @@ def test_lorota_data_is_trusted_only_when_whole(
     with pytest.raises(kind) as caught:
         lorota.data(UUID, "t-1")
     assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code"),
+    [
+        (401, {"error": "Unauthorized"}, PERSON_TOKEN_REFUSED),
+        (403, {"error": "Unauthorized"}, None),
+        (401, {"error": "Not Found"}, None),
+        (401, {"error": "no match for route"}, None),
+        (401, {"error": "Unauthorized", "path": "/data"}, None),
+        (401, {"message": "Unauthorized"}, None),
+    ],
+)
+def test_only_lorotas_own_words_refuse_a_persons_token(
+    server: Loopback, lorota: LorotaClient, status: int, body: dict[str, str], code: str | None
+) -> None:
+    server.replies[:] = [whole(status, body)]
+    with pytest.raises(Unauthorized) as caught:
+        lorota.data(UUID, "t-1")
+    assert caught.value.code == code
 
 
 def test_chip_checks_in_with_a_token_of_its_own(server: Loopback, chip: CHIPClient) -> None:

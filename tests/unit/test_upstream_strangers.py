@@ -7,8 +7,10 @@ missing.
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
+import pkgutil
 import uuid
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -17,13 +19,21 @@ from typing import Any, get_type_hints
 
 import pytest
 
+import flaskapp.upstreams
 from flaskapp.upstreams import Upstreams
 from flaskapp.upstreams.accounts import AccountsClient
 from flaskapp.upstreams.alerts import AlertClient
 from flaskapp.upstreams.btsss import BTSSSClient
 from flaskapp.upstreams.chip import CHIPClient
-from flaskapp.upstreams.errors import Duplicate, Rejected, Unanswered, UpstreamError
+from flaskapp.upstreams.errors import (
+    PERSON_TOKEN_REFUSED,
+    Duplicate,
+    Rejected,
+    Unanswered,
+    UpstreamError,
+)
 from flaskapp.upstreams.form526 import Form526Client
+from flaskapp.upstreams.lighthouse.auth import LighthouseAuthClient, claims_tokens, documents_tokens
 from flaskapp.upstreams.lighthouse.claims import LighthouseClaimsClient
 from flaskapp.upstreams.lighthouse.documents import LighthouseDocumentsClient, Statuses
 from flaskapp.upstreams.lorota import LorotaClient
@@ -40,7 +50,8 @@ from tests.unit.documents import document
 from tests.unit.travel_pay import ADA, CLAIM_ID, PersonalTokens
 from tests.unit.upstream_settings import Tokens, settings
 
-REFUSALS = (*range(400, 452), 500, 501, 502, 503, 504, 511)
+# The last ones are of delivery networks.
+REFUSALS = (*range(400, 452), *range(500, 512), *range(520, 527))
 SUCCESSES = (200, 201, 202, 204, 302)
 SHAPES: dict[str, Any] = {
     "empty": "",
@@ -124,10 +135,14 @@ TYPES = {"HTML": "text/html", "plain text": "text/plain", "our failed text": "te
 # A 200 without a claim number is a yes (contract: travel 4.1); so is one of CHIP's that says nothing, and its 404
 # without a body is its own (docs/assumptions.md). Of a receiver of alerts any 2xx is one. A text may be a document.
 YES = {
-    *(("btsss", 200, body) for body in ("{}", "an empty page")),
-    *(("travel_pay", 200, body) for body in ("plain text", "our failed text")),
-    *(("chip", status, body) for status, body in ((200, "empty"), (200, "{}"), (404, "empty"))),
-    *(("alerts", status, body) for status in SUCCESSES if status < 300 for body in bodies(status)),
+    *(("btsss", "submit_claim", 200, body) for body in ("{}", "an empty page")),
+    *(("travel_pay", "document", 200, body) for body in ("plain text", "our failed text")),
+    *(
+        ("chip", act, status, body)
+        for act in ("check_in", "confirm_demographics")
+        for status, body in ((200, "empty"), (200, "{}"), (404, "empty"))
+    ),
+    *(("alerts", "send", status, body) for status in SUCCESSES if status < 300 for body in bodies(status)),
 }
 
 
@@ -167,6 +182,8 @@ def benefits_calls(http: HTTP) -> Calls:
     form = Form526Client(CONFIG, http)
     return {
         "accounts": {"find": lambda: AccountsClient(CONFIG, http).find("a")},
+        "lighthouse_auth": {"fetch_token": Unasserted(CONFIG, http, claims_tokens(CONFIG)).fetch_token},
+        "lighthouse_documents_auth": {"fetch_token": Unasserted(CONFIG, http, documents_tokens(CONFIG)).fetch_token},
         "lighthouse_claims": {
             "active_itf": lambda: claims.active_itf(ICN, "pension"),
             "create_itf": lambda: claims.create_itf(ICN, "pension", before_write),
@@ -260,6 +277,13 @@ class Unclaimed(LorotaClient):
         return "unsigned"
 
 
+class Unasserted(LighthouseAuthClient):
+    """The same for Lighthouse's token services."""
+
+    def _assertion(self) -> str:
+        return "unsigned"
+
+
 class LoggedIn(CHIPClient):
     """CHIP has let us in, so that what it answers to an act is reached."""
 
@@ -277,18 +301,35 @@ class Vouching(STSClient):
 OPERATIONS = [(client, name) for client, each in calls(HTTP(1)).items() for name in each]
 # A refusal of a receiver of webhooks is final for nothing, and its job decides what it is about.
 ELSEWHERE = {"webhooks"}
+BUILT = {each.name: get_type_hints(Upstreams)[each.name] for each in fields(Upstreams) if each.name not in ELSEWHERE}
+CLIENTS: dict[str, Any] = {
+    **BUILT,
+    "sts": STSClient,
+    "traveler_tokens": TravelerTokenClient,
+    "lighthouse_auth": LighthouseAuthClient,
+    "lighthouse_documents_auth": LighthouseAuthClient,
+}
 # Of the keys, one operation reads what the others fetched.
 FETCHING = {("sign_in_keys", "fetch_soon"), ("sign_in_keys", "fetch_within")}
+# A 401 in Travel Pay's own envelope is about the person's token, which is only fetched again, at most once a minute.
+TOKEN_AGAIN = {
+    (client, 401, body)
+    for client in ("traveler_tokens", "travel_pay", "travel_pay_filing")
+    for body in ("our client", "success false")
+}
 WRITES = {"submit_claim", "send_sms", "send_email", "create_itf", "upload", "submit", "create_claim", "add_mileage"}
 WRITES |= {"submit_begun_claim"}
 
 
 def test_no_operation_of_a_client_is_left_out() -> None:
-    built = {each.name: get_type_hints(Upstreams)[each.name] for each in fields(Upstreams)}
+    """Neither of those in `Upstreams` nor of those that other clients use, which all take the HTTP to call with."""
+    for module in pkgutil.walk_packages(flaskapp.upstreams.__path__, "flaskapp.upstreams."):
+        for _, kind in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
+            if kind.__module__ == module.name and "http" in inspect.signature(kind.__init__).parameters:
+                assert kind in CLIENTS.values(), kind
     public = {
         (client, name)
-        for client, kind in built.items()
-        if client not in ELSEWHERE
+        for client, kind in CLIENTS.items()
         for name, _ in inspect.getmembers(kind, inspect.isfunction)
         if not name.startswith("_")
     }
@@ -304,12 +345,13 @@ def test_what_a_stranger_answers_is_never_final_and_never_means_that_nothing_is_
     for status in REFUSALS + SUCCESSES:
         for name, body in bodies(status).items():
             own = name in about_us(status) and isinstance(body, dict) and "errors" in body
-            if (client, status, name) in YES or (own and (operation, status) in SAID_BY_STATUS):
+            if (client, operation, status, name) in YES or (own and (operation, status) in SAID_BY_STATUS):
                 continue
             content = body if isinstance(body, str) else json.dumps(body)
             http.answer = Answer(status, {"Content-Type": TYPES.get(name, "application/json")}, content.encode())
             outcome = outcome_of(call)
-            if not later(outcome, operation in WRITES):
+            ends = ended(outcome) and (client, status, name) not in TOKEN_AGAIN
+            if ends or not later(outcome, operation in WRITES):
                 wrong[status, name] = repr(outcome)
     assert wrong == {}
 
@@ -330,3 +372,8 @@ def later(outcome: Any, writes: bool) -> bool:
         return not outcome.found and not outcome.not_found
     final = isinstance(outcome, Rejected | Duplicate)
     return isinstance(outcome, UpstreamError) and not final and (writes or not isinstance(outcome, Unanswered))
+
+
+def ended(outcome: Any) -> bool:
+    """Whether its code ends a person's session, or drops their token."""
+    return isinstance(outcome, UpstreamError) and outcome.code == PERSON_TOKEN_REFUSED
