@@ -78,9 +78,13 @@ def _claims(assertion: str, rules: TokenRules) -> dict[str, Any]:
     try:
         key = public_key(rules.client_key)
         return jwt.decode(assertion, key, algorithms=["RS256"], options=options)
+    except jwt.MissingRequiredClaimError as missing:
+        # Without a client id it is a bad request (contract: benefits 1).
+        status = 400 if missing.claim in ("iss", "sub") else 401
+        raise _bad_client("The client_assertion token is not valid.", status) from None
     except jwt.InvalidTokenError:
         raise _bad_client("The client_assertion token is not valid.") from None
 
 
-def _bad_client(description: str) -> TokenRefusal:
-    return TokenRefusal("invalid_client", description, 401)
+def _bad_client(description: str, status: int = 401) -> TokenRefusal:
+    return TokenRefusal("invalid_client", description, status)
