@@ -155,6 +155,8 @@ def test_ten_thousand_are_each_compared_once_within_the_bound_and_lost_ones_are_
 
 def test_a_tick_reads_only_the_index_of_the_cycle_however_many_itfs_there_are(product: Product) -> None:
     """Also while vacuum is behind, as it is in the first round here."""
+    with transaction() as session:
+        session.execute(text("ALTER TABLE intents_to_file SET (autovacuum_enabled = off)"))
     plant_here(10_000, timedelta(days=-1), timedelta(days=7))
     for out_of_the_cycle in (0, 10_000):
         plant_expired(out_of_the_cycle)
