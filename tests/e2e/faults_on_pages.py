@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -102,12 +103,27 @@ def until_met(site: FrontEnd, strikes: Iterable[Strike]) -> None:
 
 
 def without_tokens(site: FrontEnd) -> None:
-    """No token that was given is good any longer, so each must be fetched."""
-    fakes = site.running.fakes
-    for fake in (fakes.lighthouse, fakes.documents, fakes.sts, fakes.travel_pay):
-        fake.tokens.reset()
-    for tokens in (fakes.veis.tokens, fakes.veis.resource_tokens):
-        tokens.reset()
+    """No token is known any longer, so each must be fetched."""
+    redis = site.running.redis
+    redis.delete("none", *redis.keys("surefile:token:*"))
+
+
+@contextmanager
+def as_if_minutes_passed(site: FrontEnd) -> Iterator[None]:
+    """Between any two tokens that die: else a refused token is replaced once a minute, and here each dies at once."""
+    redis, over = site.running.redis, threading.Event()
+
+    def let_pass() -> None:
+        while not over.wait(0.05):
+            redis.delete("none", *redis.keys("surefile:token:*:replaced"))
+
+    passing = threading.Thread(target=let_pass)
+    passing.start()
+    try:
+        yield
+    finally:
+        over.set()
+        passing.join()
 
 
 def all_at_once(acts: dict[str, Callable[[], str]]) -> dict[str, str]:
@@ -186,7 +202,8 @@ def test_pages_that_wait_show_the_truth_under(site: FrontEnd, name: str) -> None
         acts = {page: every[page] for page in strikes}
         turned_on(site, trouble, strikes.values())
         try:
-            shown = all_at_once(acts)
+            with as_if_minutes_passed(site):
+                shown = all_at_once(acts)
             assert trouble.times is None or not_met(site, strikes.values()) == []
         finally:
             turned_off(site)
@@ -363,7 +380,8 @@ def troubled(site: FrontEnd, name: str) -> Iterator[None]:
     else:
         turned_on(site, TROUBLES[name], strikes_of(TROUBLES[name]), times=1)
     try:
-        yield
+        with as_if_minutes_passed(site):
+            yield
     finally:
         turned_off(site)
 
