@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 from flaskapp import clock
@@ -103,6 +103,11 @@ def pass_time(product: Product, **span: float) -> None:
     """Let time pass, for us and for Lighthouse alike."""
     offset = clock.now() - datetime.now(UTC) + timedelta(**span)
     move_to(product, offset)
+
+
+def begin_at_noon(product: Product) -> None:
+    """Of tomorrow. The hours that pass in a test are then all of one legal day."""
+    travel_to(product, datetime.combine(clock.now().date() + timedelta(days=1), time(18), UTC))
 
 
 def move_to(product: Product, offset: timedelta) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
-from datetime import time as time_of_day
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import pytest
@@ -21,6 +20,7 @@ from tests.integration.itf_refresh_steps import change, confirm, remove
 from tests.integration.itf_steps import (
     WITH_ITF,
     WITHOUT_ICN,
+    begin_at_noon,
     creates,
     itfs,
     mails,
@@ -28,13 +28,11 @@ from tests.integration.itf_steps import (
     pass_time,
     reads,
     sign_in,
-    travel_to,
 )
 from tests.integration.steps import command, reconfigure
 from tests.product import ADA, Product, eventually
 
 BEN = DEFAULT_CAST[1]
-NOON = time_of_day(18, tzinfo=UTC)
 # Long enough for a busy machine: a wait ends with its result.
 PATIENT = 300.0
 
@@ -44,8 +42,7 @@ T = TypeVar("T")
 @pytest.fixture
 def product(product: Product) -> Product:
     reconfigure(product, itf_first_look_seconds=0.05)
-    # The hours that pass in these tests are all of one legal day.
-    travel_to(product, datetime.combine(clock.now().date() + timedelta(days=1), NOON))
+    begin_at_noon(product)
     return product
 
 

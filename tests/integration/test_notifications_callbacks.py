@@ -300,7 +300,8 @@ def test_the_fakes_own_callbacks_arrive_in_each_mode_and_manner(
         expected = "undeliverable" if manner.get("contradict") else "delivered"
         eventually(lambda: notification(product).state == expected)
         made = eventually(lambda: product.control.call("GET", "va_notify", "callbacks"))
-    assert {call["outcome"] for call in made} == {"200"}
+    # Two at once about one text: the second may be told to come again, and does.
+    assert {call["outcome"] for call in made} - {"503"} == {"200"}
     assert {call["signed"] for call in made} == {mode == "signed"}
     assert product.cases() == (["notification_undeliverable"] if manner.get("contradict") else [])
     assert texts(product) == ["cie.created"]

@@ -9,7 +9,7 @@ import pytest
 
 from sandbox.upstreams.cast import DEFAULT_CAST
 from tests.integration import travel_pay_filing
-from tests.integration.itf_steps import itfs, pass_time, sign_in
+from tests.integration.itf_steps import begin_at_noon, itfs, pass_time, sign_in
 from tests.integration.steps import file_claim, reconfigure
 from tests.integration.travel_pay_reading import mend, refusal
 from tests.integration.travel_pay_steps import BEGIN, FIND, MILEAGE, SUBMIT, traveling
@@ -26,6 +26,7 @@ FORBIDDEN = {"statusCode": 403, "success": False, "message": "Forbidden", "data"
 
 
 def test_nobodys_work_ends_by_a_mistake_of_ours_or_a_strangers_answer(product: Product) -> None:
+    begin_at_noon(product)
     config = product.app.extensions["config"]
     right = {name: getattr(config, name) for name in ("btsss_client_number", "btsss_client_number_oh")}
     reconfigure(product, **dict.fromkeys(right, "9999"))
