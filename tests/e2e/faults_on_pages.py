@@ -114,7 +114,7 @@ def as_if_minutes_passed(site: FrontEnd) -> Iterator[None]:
     redis, over = site.running.redis, threading.Event()
 
     def let_pass() -> None:
-        while not over.wait(0.05):
+        while not over.wait(0.002):
             redis.delete("none", *redis.keys("surefile:token:*:replaced"))
 
     passing = threading.Thread(target=let_pass)
