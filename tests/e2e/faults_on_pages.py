@@ -26,6 +26,7 @@ from tests.e2e.browser import Browser, Rejected
 from tests.e2e.fault_matrix import FILING, KEYS, LOST, TROUBLES, TWICE, WAITING, Strike, Trouble
 from tests.e2e.front_end import PATIENCE_SECONDS, FrontEnd
 from tests.e2e.pages import READY, CheckInPage, Form526Page, ITFPage, TravelPayPage
+from tests.integration.steps import tokens_may_be_replaced
 from tests.product import eventually
 
 # The limit on a test ends one that hangs. It is longer than all the waits for what must come to pass.
@@ -114,8 +115,8 @@ def as_if_minutes_passed(site: FrontEnd) -> Iterator[None]:
     redis, over = site.running.redis, threading.Event()
 
     def let_pass() -> None:
-        while not over.wait(0.002):
-            redis.delete("none", *redis.keys("surefile:token:*:replaced"))
+        while not over.wait(0.05):
+            tokens_may_be_replaced(redis)
 
     passing = threading.Thread(target=let_pass)
     passing.start()

@@ -12,6 +12,7 @@ from typing import Any
 from click.testing import Result
 from flask import Flask
 from flask.testing import FlaskClient
+from redis import Redis
 from werkzeug.serving import make_server
 
 from flaskapp.db import db, transaction
@@ -125,9 +126,9 @@ def command(product: Product, *args: str) -> Result:
     return product.app.test_cli_runner().invoke(args=list(args))
 
 
-def tokens_may_be_replaced(product: Product) -> None:
+def tokens_may_be_replaced(redis: Redis) -> None:
     """As if no token had been replaced for a while."""
-    product.redis.delete(*product.redis.keys("surefile:token:*:replaced"), "none")
+    redis.delete("none", *redis.keys("surefile:token:*:replaced"))
 
 
 def texts(product: Product, number: int = 1) -> list[str]:

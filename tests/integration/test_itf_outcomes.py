@@ -132,7 +132,7 @@ def test_a_token_that_expired_early_costs_no_attempt(product: Product) -> None:
         set_fault(product, person, operation(person.veteran), {"kind": "expire"})
         person.ask()
         product.work()
-        tokens_may_be_replaced(product)
+        tokens_may_be_replaced(product.redis)
     assert [tries(product, person) for person in signed] == [[("write", "success", None, None, None)]] * 2
     assert len(on_file(product)) == len(on_file(product, signed[1].veteran)) == 1
 

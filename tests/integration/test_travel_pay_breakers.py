@@ -219,7 +219,7 @@ def test_one_person_whose_token_is_refused_costs_one_token_and_shuts_no_door_whi
     before = spent(product)
     assert {first.get(invented).status_code for _ in range(15)} == {503}
     assert tuple(now - then for now, then in zip(spent(product), before, strict=True)) == fetched
-    tokens_may_be_replaced(product)
+    tokens_may_be_replaced(product.redis)
     for service in ("veis", "sts"):
         product.control.set(service, "throttle", retry_after="60")
     assert {first.get(invented).status_code for _ in range(3)} == {503}

@@ -162,7 +162,7 @@ def test_an_expired_token_costs_no_step_a_second_attempt(product: Product) -> No
     for operation, left in ((BEGIN, "claim"), (MILEAGE, "expense")):
         product.control.set("travel_pay", "expire", operation=operation, times=1)
         product.work(until=lambda left=left: filing.row["step"] != left)
-        tokens_may_be_replaced(product)
+        tokens_may_be_replaced(product.redis)
     product.control.set("travel_pay", "expire", operation=SUBMIT, times=1)
     product.control.call("POST", "travel_pay", "revoke", json={"token": "veis"})
     product.work()
